@@ -1,0 +1,101 @@
+"""The memory of a network's numbers: one flat vector of params, one of grads, one of states, with named views."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from mnistnn.errors import SpecError
+from mnistnn.types import Shape
+
+__all__ = ["Arena", "Param"]
+
+_UNBOUND: NDArray[Any] = np.empty(0)
+
+
+@dataclass(slots=True, eq=False)
+class Param:
+    """A named array of a layer; a view into the arena once that is allocated."""
+
+    name: str
+    shape: Shape
+    value: NDArray[Any] = field(default=_UNBOUND, repr=False)
+    grad: NDArray[Any] = field(default=_UNBOUND, repr=False)
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+class Arena:
+    """Hands out params and states while a network is built, then lays each kind into one vector.
+
+    An optimizer is thereby one pass over one vector, and a snapshot one copy. Params that weight decay applies to
+    (weights) lie before those that it leaves alone (biases, norms): `params[:n_decay]` are the former.
+
+    Args:
+        dtype: float32 in work, float64 in gradient checks.
+    """
+
+    def __init__(self, dtype: DTypeLike = np.float32) -> None:
+        self.dtype = np.dtype(dtype)
+        self._decayed: list[Param] = []
+        self._plain: list[Param] = []
+        self._states: dict[Param, float] = {}
+        self._scratch: list[NDArray[Any]] = []
+        self.params = self.grads = self.states = np.empty(0, self.dtype)
+        self.n_decay = 0
+
+    def param(self, name: str, shape: Shape, *, decay: bool) -> Param:
+        """Reserves a trained array; `decay` says whether weight decay applies to it."""
+        param = Param(self._unused(name), shape)
+        (self._decayed if decay else self._plain).append(param)
+        return param
+
+    def state(self, name: str, shape: Shape, fill: float) -> Param:
+        """Reserves an array that training changes without gradients, such as a running mean; it begins as `fill`."""
+        state = Param(self._unused(name), shape)
+        self._states[state] = fill
+        return state
+
+    def allocate(self) -> None:
+        """Takes the memory and binds every param's `value` and `grad`, and every state's `value`."""
+        self.n_decay = sum(param.size for param in self._decayed)
+        self.params = self._bind([*self._decayed, *self._plain], "value")
+        self.grads = self._bind([*self._decayed, *self._plain], "grad")
+        self.states = self._bind(list(self._states), "value")
+        for state, fill in self._states.items():
+            state.value[...] = fill
+
+    def scratch(self, n: int) -> list[NDArray[Any]]:
+        """Returns `n` vectors as long as `params` to compute in; what they hold does not survive other callers."""
+        while len(self._scratch) < n:
+            self._scratch.append(np.empty_like(self.params))
+        return self._scratch[:n]
+
+    def named(self) -> dict[str, Param]:
+        """Returns all params and states by name, in the order of the vectors."""
+        return {param.name: param for param in [*self._decayed, *self._plain, *self._states]}
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the three vectors and the scratch."""
+        return sum(vector.nbytes for vector in (self.params, self.grads, self.states, *self._scratch))
+
+    def _bind(self, arrays: list[Param], attribute: str) -> NDArray[Any]:
+        vector = np.zeros(sum(array.size for array in arrays), self.dtype)
+        start = 0
+        for array in arrays:
+            setattr(array, attribute, vector[start : start + array.size].reshape(array.shape))
+            start += array.size
+        return vector
+
+    def _unused(self, name: str) -> str:
+        if name in self.named():
+            raise SpecError(f"the name of a param must be its own, but {name!r} is taken.")
+        return name
