@@ -14,7 +14,9 @@ from mnistnn.types import Shape
 
 __all__ = ["Arena", "Param"]
 
-_UNBOUND: NDArray[Any] = np.empty(0)
+
+def _unbound() -> NDArray[Any]:
+    return np.empty(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -23,8 +25,8 @@ class Param:
 
     name: str
     shape: Shape
-    value: NDArray[Any] = field(default=_UNBOUND, repr=False)
-    grad: NDArray[Any] = field(default=_UNBOUND, repr=False)
+    value: NDArray[Any] = field(default_factory=_unbound, repr=False)
+    grad: NDArray[Any] = field(default_factory=_unbound, repr=False)
 
     @property
     def size(self) -> int:
