@@ -1,0 +1,209 @@
+"""Weights and checkpoints: .npz files with a JSON header, whole or not there, and never a pickle in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistnn.errors import CheckpointError, SpecError
+from mnistnn.files import atomic_write, sha256_bytes
+from mnistnn.network import Network, NetworkSpec, Snapshot
+from mnistnn.recipe import Recipe
+from mnistnn.training import EpochMetrics, Trainer
+
+__all__ = ["load_checkpoint", "load_model", "read_header", "save_checkpoint", "save_model"]
+
+_HEADER = "header"
+_FORMAT = 1
+
+
+def save_model(
+    path: Path, network: Network, *, recipe: Recipe | None = None, extra: Mapping[str, Any] | None = None
+) -> str:
+    """Writes a network's weights, by the layers' names, and its spec.
+
+    Args:
+        path: the .npz file. The same network gives the same bytes.
+        network: whose params and states to write.
+        recipe: how it was trained, for the header.
+        extra: more for the header, of values that JSON can hold.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    header: dict[str, Any] = {"kind": "model", "network": network.spec.to_dict(), "extra": dict(extra or {})}
+    if recipe is not None:
+        header["training"] = recipe.training.to_dict()
+    return _write(path, header, {name: param.value for name, param in network.arena.named().items()})
+
+
+def load_model(path: Path, *, batch_size: int = 100) -> Network:
+    """Builds the network that `save_model` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or its arrays do not fit its spec.
+    """
+    header, arrays = _read(path, "model")
+    try:
+        network = Network(NetworkSpec.from_dict(header["network"]), batch_size=batch_size, initialise=False)
+    except (KeyError, SpecError) as error:
+        raise CheckpointError(f"a model's header must describe a network, but that of {path} fails: {error}") from error
+    named = network.arena.named()
+    if named.keys() != arrays.keys():
+        odd = sorted(named.keys() ^ arrays.keys())
+        raise CheckpointError(f"a model must hold the arrays of its spec, but {path} differs in {odd[:4]}.")
+    for name, param in named.items():
+        _fill(param.value, arrays[name], name, path)
+    return network
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Returns the header of a model or checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    return _read(path, None, only_header=True)[0]
+
+
+def save_checkpoint(path: Path, trainer: Trainer) -> str:
+    """Writes all that a training needs to go on after its last epoch as if it had never stopped.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    arena = trainer.network.arena
+    header = {
+        "kind": "checkpoint",
+        "network": trainer.network.spec.to_dict(),
+        "training": trainer.spec.to_dict(),
+        "epoch": trainer.epoch,
+        "step": trainer.step,
+        "best_epoch": trainer.best_epoch,
+        "history": [asdict(metrics) for metrics in trainer.history],
+        "rngs": {name: _plain(rng.bit_generator.state) for name, rng in trainer.rngs.items()},
+    }
+    arrays = {"params": arena.params, "states": arena.states}
+    arrays |= {f"optimizer/{name}": vector for name, vector in trainer.optimizer_state.items()}
+    if trainer.best is not None:
+        arrays |= {"best/params": trainer.best.params, "best/states": trainer.best.states}
+    return _write(path, header, arrays)
+
+
+def load_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Puts a training back to where `save_checkpoint` left it. The trainer is changed only if all of it fits.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another network or training.
+    """
+    header, arrays = _read(path, "checkpoint")
+    for part, spec in (("network", trainer.network.spec), ("training", trainer.spec)):
+        if header.get(part) != json.loads(json.dumps(spec.to_dict())):
+            raise CheckpointError(f"a checkpoint must be of the same {part}, but {path} is of another; remove it.")
+    arena = trainer.network.arena
+    targets = {"params": arena.params, "states": arena.states}
+    targets |= {f"optimizer/{name}": vector for name, vector in trainer.optimizer_state.items()}
+    best = Snapshot(np.empty_like(arena.params), np.empty_like(arena.states)) if header.get("best_epoch") else None
+    if best is not None:
+        targets |= {"best/params": best.params, "best/states": best.states}
+    if targets.keys() != arrays.keys():
+        raise CheckpointError(f"a checkpoint must hold {sorted(targets)}, but {path} holds {sorted(arrays)}.")
+    for name, target in targets.items():
+        _check_like(target, arrays[name], name, path)
+    try:
+        history = [EpochMetrics(**values) for values in header["history"]]
+        states = {name: _arrays(header["rngs"][name], rng) for name, rng in trainer.rngs.items()}
+        counts = {name: int(header[name]) for name in ("epoch", "step", "best_epoch")}
+        for name, rng in trainer.rngs.items():
+            rng.bit_generator.state = states[name]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"a checkpoint's header must be whole, but that of {path} is not ({error!r}).") from error
+    for name, target in targets.items():
+        target[...] = arrays[name]
+    trainer.history, trainer.best = history, best
+    trainer.epoch, trainer.step, trainer.best_epoch = counts["epoch"], counts["step"], counts["best_epoch"]
+
+
+def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Writes header and arrays. Members are stored as they are, so reading never takes more than the file's size."""
+    text = json.dumps({"format": _FORMAT, **header}, allow_nan=False, sort_keys=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_HEADER: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+    data = buffer.getvalue()
+    with atomic_write(path) as file:
+        file.write(data)
+    return sha256_bytes(data)
+
+
+def _read(
+    path: Path, kind: str | None, *, only_header: bool = False
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [member for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
+        if packed:  # could unpack to any size
+            raise CheckpointError(f"a model's arrays must be stored without compression, but those of {path} are not.")
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(file[_HEADER].tobytes().decode())
+            names = [] if only_header else [name for name in file.files if name != _HEADER]
+            arrays = {name: file[name] for name in names}
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(f"a file of weights must exist, but {path} does not.") from error
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"a file of weights must be a whole .npz, but {path} is damaged ({reason}).") from error
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise CheckpointError(f"a file of weights must be of format {_FORMAT}, but {path} is not; write it again.")
+    if kind is not None and header.get("kind") != kind:
+        raise CheckpointError(f"{path} must be a {kind}, but is a {header.get('kind')}.")
+    return header, arrays
+
+
+def _check_like(target: NDArray[Any], values: NDArray[Any], name: str, path: Path) -> None:
+    if target.shape != values.shape or target.dtype != values.dtype:
+        raise CheckpointError(
+            f"array {name!r} must be {target.dtype} of {target.shape}, but in {path} it is {values.dtype} of "
+            f"{values.shape}."
+        )
+
+
+def _fill(target: NDArray[Any], values: NDArray[Any], name: str, path: Path) -> None:
+    _check_like(target, values, name, path)
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"weights must be finite, but array {name!r} in {path} is not.")
+    target[...] = values
+
+
+def _plain(state: Any) -> Any:
+    """Returns a bit generator's state without arrays, for JSON."""
+    if isinstance(state, Mapping):
+        return {name: _plain(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
+
+
+def _arrays(state: Any, rng: np.random.Generator) -> Any:
+    """Returns a JSON state with arrays where the generator's own state has them."""
+
+    def like(plain: Any, known: Any) -> Any:
+        if isinstance(known, Mapping):
+            return {name: like(plain[name], known[name]) for name in known}
+        return np.array(plain, known.dtype) if isinstance(known, np.ndarray) else plain
+
+    return like(state, rng.bit_generator.state)
