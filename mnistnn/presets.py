@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from mnistnn.architecture import Block, ConvNet
-from mnistnn.augment.translation import TranslationSpec
+from mnistnn.augment.translation import Translation
 from mnistnn.errors import SpecError, nearest
 from mnistnn.layers.batch_norm import BatchNormSpec
-from mnistnn.optimizers.adam import AdamSpec
+from mnistnn.optimizers.adam import Adam
 from mnistnn.recipe import Recipe
-from mnistnn.schedules import OneCycleSpec
+from mnistnn.schedules import OneCycle
 from mnistnn.training import TrainingSpec
 
 __all__ = ["PRESETS", "architecture", "preset"]
 
-_REPORT_TRAINING = TrainingSpec(epochs=5, batch_size=100, optimizer=AdamSpec(learning_rate=1e-3))
+_REPORT_TRAINING = TrainingSpec(epochs=5, batch_size=100, optimizer=Adam(learning_rate=1e-3))
 _FAST_TRAINING = TrainingSpec(
     epochs=3,
     batch_size=100,
-    optimizer=AdamSpec(learning_rate=3e-3),
-    schedule=OneCycleSpec(),
-    augment=(TranslationSpec(shift=2),),
+    optimizer=Adam(learning_rate=3e-3),
+    schedule=OneCycle(),
+    augment=(Translation(shift=2),),
 )
 
 _PRESETS: Final[dict[str, tuple[ConvNet, TrainingSpec]]] = {

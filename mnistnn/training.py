@@ -16,9 +16,9 @@ from mnistnn.domains import FloatRange, IntRange
 from mnistnn.errors import Diverged, SpecError, Stopped, nearest
 from mnistnn.losses import SoftmaxCrossEntropy
 from mnistnn.network import IMAGE_SHAPE, Network, Snapshot, child_seed
-from mnistnn.optimizers.adam import AdamSpec
+from mnistnn.optimizers.adam import Adam
 from mnistnn.registry import augmentation, optimizer, schedule
-from mnistnn.schedules import ConstantSpec
+from mnistnn.schedules import Constant
 from mnistnn.spec import Spec
 from mnistnn.types import Floats, Ints
 
@@ -38,8 +38,8 @@ class TrainingSpec(Spec):
 
     epochs: Annotated[int, IntRange(1, 1000)] = 5
     batch_size: Annotated[int, IntRange(1, 1000)] = 100
-    optimizer: Any = AdamSpec()
-    schedule: Any = ConstantSpec()
+    optimizer: Any = Adam()
+    schedule: Any = Constant()
     label_smoothing: Annotated[float, FloatRange(0.0, 0.5)] = 0.0
     augment: tuple[Any, ...] = ()
     validate_every: Annotated[int, IntRange(1, 1000)] = 1
