@@ -1,0 +1,58 @@
+"""What a result was made by: the commit, and the versions that its bytes depend on."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["commit", "versions"]
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def commit() -> str | None:
+    """Returns the commit of the checkout that this package lies in, with "-dirty" if tracked files differ from it.
+
+    None where the package was installed from elsewhere, or where there is no git.
+    """
+    if not (_CHECKOUT / ".git").exists():  # in site-packages, git would answer for whatever lies around it
+        return None
+    head = _git("rev-parse", "HEAD")
+    if not head:
+        return None
+    return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Returns the versions of Python, NumPy and its BLAS, and the kind of machine."""
+    built = np.show_config(mode="dicts") or {}
+    blas = built.get("Build Dependencies", {}).get("blas", {})
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", os.fspath(_CHECKOUT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=environment,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
