@@ -1,0 +1,77 @@
+"""What every optimizer is: hyperparameters that do not change, state apart, and one pass over the flat vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final, TypeAlias
+
+import numpy as np
+
+from mnistnn.arena import Arena
+from mnistnn.domains import FloatRange
+from mnistnn.spec import Spec
+from mnistnn.types import Floats
+
+__all__ = ["BLOCK", "OptimizerSpec", "State", "blocks"]
+
+State: TypeAlias = dict[str, Floats]
+"""What an optimizer remembers from step to step: vectors as long as the params, by name. Checkpoints hold all of it."""
+
+BLOCK: Final = 65536
+"""The numbers worked on at a time. Up to half a million params it makes no difference; at three million, whose state
+no longer lies in the cache, Adam takes 5.0 ms in such blocks against 6.0 in one pass (EPYC, 32 MB of L3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSpec(Spec, ABC):
+    """An optimizer: a new one gives `learning_rate` its range, names its `vectors` and writes `update`.
+
+    Weight decay applies to the weights, `arena.params[:n_decay]`; biases and the params of norms are left alone. It is
+    the gradient of an L2 penalty, weight_decay · params, added to the grads, where the optimizer says nothing else.
+    """
+
+    vectors: ClassVar[tuple[str, ...]] = ()
+
+    learning_rate: float = 0.01
+    weight_decay: Annotated[float, FloatRange(0.0, 0.1)] = 0.0
+
+    def init(self, arena: Arena) -> State:
+        """Returns the state before the first step: a zero for each param in each of `vectors`."""
+        return {name: np.zeros_like(arena.params) for name in self.vectors}
+
+    @abstractmethod
+    def update(self, state: State, arena: Arena, *, learning_rate: float, step: int) -> None:
+        """Takes one step, in place and without new memory.
+
+        Args:
+            state: what `init` returned; written.
+            arena: `params` are written. `grads` are spent: they hold nothing of use afterwards.
+            learning_rate: this step's, as a schedule gave it; the field of that name is not looked at.
+            step: counts from 1.
+        """
+
+
+def blocks(arena: Arena, *vectors: Floats, l2: float = 0.0, shrink: float = 1.0) -> Iterator[tuple[Floats, ...]]:
+    """Yields params, grads, each of `vectors` and a scratch vector, a block at a time, weights decayed already.
+
+    The dozen passes of an update then run over numbers that are still in the cache from the pass before.
+
+    Args:
+        arena: gives params, grads and scratch.
+        vectors: the optimizer's state, each as long as the params.
+        l2: this times the weights is added to their grads.
+        shrink: the weights are multiplied by this.
+    """
+    scratch = arena.scratch(1)[0]
+    for first, last in ((0, arena.n_decay), (arena.n_decay, arena.params.size)):
+        for start in range(first, last, BLOCK):
+            block = slice(start, min(start + BLOCK, last))
+            params, grads, work = arena.params[block], arena.grads[block], scratch[: block.stop - start]
+            if l2 and start < arena.n_decay:
+                np.multiply(params, l2, out=work)
+                np.add(grads, work, out=grads)
+            if shrink != 1 and start < arena.n_decay:
+                np.multiply(params, shrink, out=params)
+            yield params, grads, *(vector[block] for vector in vectors), work
