@@ -1,0 +1,79 @@
+# GNU make 3.81 (macOS) or later. Every target sets itself up first; nothing else has to be typed.
+
+STUDY ?= default
+PRESET ?= report
+ARGS ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+# One study's folder, and the options that name another budget or another submission.
+BUDGET_ARGS := $(if $(BUDGET),--set budget.time=$(BUDGET))
+INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev data sweep ui train submission test test-fast lint lock clean again
+.DELETE_ON_ERROR:
+
+help: ## show this help
+	@echo 'make TARGET [NAME=value ...]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  PYTHON=/path/to/python3 picks the interpreter, ARGS="..." adds options to sweep, train, ui and test;'
+	@echo '  the commands behind these targets: $(PY) -m sweeps --help'
+
+# An environment whose interpreter has gone (a system's upgrade) is made again.
+ifneq ($(shell $(PY) -c 'print("runs")' 2>/dev/null),runs)
+$(RUNTIME) $(DEV): again
+endif
+again:
+
+$(RUNTIME): requirements.lock pyproject.toml tools/setup.py
+	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py runtime
+
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py
+	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py dev
+
+setup: $(RUNTIME) ## make .venv with what a sweep needs (all other targets do it by themselves)
+
+setup-dev: $(DEV) ## the same with what tests and lint need
+
+data: $(RUNTIME) ## find or fetch MNIST, check it, and say where it is (MNIST_DIR=folder: another data set)
+	@$(PY) -m sweeps data $(ARGS)
+
+sweep: $(RUNTIME) ## run a study, its ensemble and a submission (STUDY=default, BUDGET=30m)
+	@$(PY) -m sweeps run $(STUDY) $(BUDGET_ARGS) $(ARGS)
+	@$(PY) -m sweeps ensemble $(STUDY)
+	@$(PY) -m sweeps submit $(STUDY)
+
+submission: $(RUNTIME) ## write a study's submission again (STUDY=default, INPUT=images, OUTPUT=file, FORMAT=kaggle|digits)
+	@$(PY) -m sweeps submit $(STUDY) $(INPUT_ARGS)
+
+ui: $(RUNTIME) ## open MLflow on what was tracked
+	@$(PY) -m sweeps ui $(ARGS)
+
+train: $(RUNTIME) ## train one net (PRESET=report, ARGS="--epochs 5 --test")
+	@$(PY) -m sweeps train $(PRESET) $(ARGS)
+
+test: $(DEV) ## run all tests
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: $(DEV) ## run the tests that take no processes, kills or browsers
+	@$(PY) -m pytest -m 'not slow and not kill and not browser' $(ARGS)
+
+lint: $(DEV) ## ruff, mypy and the import contracts
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+lock: $(DEV) ## resolve both locks again (UPGRADE=--upgrade takes the newest releases)
+	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet uv
+	@$(VENV)/bin/uv pip compile pyproject.toml --extra build -o requirements.lock $(LOCK_ARGS)
+	@$(VENV)/bin/uv pip compile pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock $(LOCK_ARGS)
+LOCK_ARGS = --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(UPGRADE)
+
+clean: ## remove the environment and caches; studies, mlruns and data stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .benchmarks
+	find mnistnn sweeps tests benchmarks tools -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""Makes `.venv` and installs one of the two locks and this project into it. `make` runs it; it needs nothing but Python.
+
+Usage: setup.py {runtime,dev}
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
+# Compiled once here; pip would compile every file of 90 packages, of which a sweep imports a fifth.
+IMPORTED = "import matplotlib.pyplot, mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, pandas, pooch"
+LOCKS = {"runtime": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.lock"}
+
+
+def main(level: str) -> int:
+    """Sets up `level` and leaves its stamp, which tells `make` that there is nothing more to do."""
+    started = time.monotonic()
+    if not starts(PYTHON):
+        say(f"making .venv with Python {sys.version.split()[0]} ({sys.executable})")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+    say(f"installing what {LOCKS[level].name} lists; about a minute when it has to be downloaded")
+    code = pip("--require-hashes", "-r", str(LOCKS[level])) or pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    if code:
+        say("error: the installation failed; see pip's lines above, and run the same command again.")
+        return code
+    say("compiling what a sweep imports")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([str(PYTHON), "-c", IMPORTED], cwd=VENV, env=environment, capture_output=True)
+    # The dev lock holds all that the runtime lock does.
+    for stamp in ["runtime", "dev"] if level == "dev" else ["runtime"]:
+        (VENV / f".{stamp}").touch()
+    say(f"ready in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def starts(python: Path) -> bool:
+    """Says whether an environment's interpreter is there and runs: it does not after an upgrade took its base away."""
+    return python.exists() and subprocess.run([python, "-c", "import pip"], capture_output=True).returncode == 0
+
+
+def pip(*arguments: str) -> int:
+    """Runs `pip install` and shows one counting line for pip's hundreds; all of them when it fails."""
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
+    environment = os.environ | {"PIP_ROOT_USER_ACTION": "ignore", "PYTHONUNBUFFERED": "1"}
+    lines: list[str] = []
+    packages = 0
+    process = subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert process.stdout is not None  # as asked for by PIPE
+    for line in process.stdout:
+        lines.append(line)
+        words = line.split()
+        if words[:1] == ["Collecting"]:
+            packages += 1
+            show(f"{packages:4} fetching {words[1]}", often=packages % 20 == 0)
+        elif words[:2] == ["Installing", "collected"]:
+            show(f"     unpacking {len(words) - 3} packages", often=True)
+    show("", often=False)
+    if process.wait():
+        sys.stderr.writelines(lines)
+    return process.returncode
+
+
+def show(text: str, *, often: bool) -> None:
+    """Rewrites the terminal's last line; where there is no terminal, prints the lines marked `often`."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write("\r" + text[:width].ljust(width) + ("" if text else "\r"))
+        sys.stderr.flush()
+    elif often:
+        say(text)
+
+
+def say(text: str) -> None:
+    """Prints one line of the set-up."""
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["runtime"], ["dev"]):
+        sys.exit(__doc__)
+    try:
+        sys.exit(main(sys.argv[1]))
+    except KeyboardInterrupt:
+        sys.exit(130)
