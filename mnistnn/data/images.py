@@ -1,0 +1,92 @@
+"""Any images that a contest may hand out, in whichever format."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mnistnn.data.arrays import read_npy, read_npz
+from mnistnn.data.checks import open_input, refuse
+from mnistnn.data.gz import gunzip
+from mnistnn.data.idx import IMAGES, map_idx, parse_idx
+from mnistnn.data.kaggle_csv import read_csv
+from mnistnn.data.png import read_folder, read_picture
+from mnistnn.data.tables import first_line
+from mnistnn.data.text import read_text
+from mnistnn.files import sha256_file
+from mnistnn.types import UInt8s
+
+__all__ = ["ImageFile", "read_images"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ImageFile:
+    """Images as they were given. `digest` is the SHA-256 of the file as it lies there, gzipped or not.
+
+    **Shape:** images: (N, 28, 28) uint8; labels: (N,) uint8 or None
+    """
+
+    images: UInt8s
+    labels: UInt8s | None
+    digest: str
+    format: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_images(path: Path) -> ImageFile:
+    """Reads images from a file or a folder.
+
+    What they are is told by the first bytes, and by the name's ending where those say nothing: IDX, .npy, .npz, text
+    (784 whole numbers a line), CSV with or without `label`, each of them gzipped or not; one PNG or JPEG; a folder of
+    these. All must be 28×28, light ink on dark ground. Floats in 0..1 are scaled to 0..255. Nothing is unpickled.
+
+    Args:
+        path: the file or the folder.
+
+    Returns:
+        All images in the file's order (a folder's: by name, numbers by value).
+
+    Raises:
+        DataError: the input cannot be used; one line says why.
+    """
+    path = Path(path)
+    if path.is_dir():
+        images, digest = read_folder(path)
+        return ImageFile(images=images, labels=None, digest=digest, format="folder of pictures")
+    with open_input(path) as file:
+        digest = sha256_file(path)
+        if (head := file.read(8)).startswith(b"\x1f\x8b"):
+            content = gunzip(path)
+            if not content:
+                raise refuse(path, "the input must hold at least one image", "is empty", "fetch it or save it again")
+            images, labels, kind = _read(io.BytesIO(content), path.with_suffix(""), path, content[:8])
+            return ImageFile(images=images, labels=labels, digest=digest, format=f"{kind}, gzipped")
+        images, labels, kind = _read(file, path, path, head)
+        return ImageFile(images=images, labels=labels, digest=digest, format=kind)
+
+
+def _read(file: BinaryIO, name: Path, path: Path, head: bytes) -> tuple[UInt8s, UInt8s | None, str]:
+    """Reads by the first bytes and the name's ending; `path` is what error lines name."""
+    file.seek(0)
+    suffix = name.suffix.lower()
+    if head.startswith(b"\x93NUMPY") or suffix == ".npy":
+        return read_npy(file, path), None, "npy"
+    if head.startswith(b"PK") or suffix == ".npz":
+        images, labels = read_npz(file, path)
+        return images, labels, "npz"
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or suffix in (".png", ".jpg", ".jpeg"):
+        return read_picture(file, path)[None], None, "picture"
+    if head.startswith(b"\0\0") or "idx3" in name.name:
+        in_memory = isinstance(file, io.BytesIO)
+        return (parse_idx(file.read(), IMAGES, path) if in_memory else map_idx(path, IMAGES)), None, "IDX"
+    if head.startswith(b"\x80") or suffix in (".pkl", ".pickle", ".dump"):
+        raise refuse(path, "images must come in a format without code", "is a pickle", "save them by `np.save`")
+    line, _ = first_line(file, path)
+    if suffix == ".csv" or "," in line:
+        images, labels = read_csv(file, path)
+        return images, labels, "CSV"
+    return read_text(file, path), None, "text"
