@@ -1,0 +1,64 @@
+"""What every augmentation keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mnistnn.augment import AugmentationSpec
+from mnistnn.registry import augmentation
+from mnistnn.types import UInt8s
+
+NAMES = augmentation.names()
+
+
+def make(name: str) -> AugmentationSpec:
+    spec = augmentation.get(name)()
+    assert isinstance(spec, AugmentationSpec)
+    return spec
+
+
+def pictures(n: int = 100) -> UInt8s:
+    return np.random.default_rng(1).integers(0, 256, (n, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_gives_images_again_and_leaves_its_input_alone(name: str) -> None:
+    augmenter, images = make(name).build((28, 28), 100), pictures()
+    before = images.copy()
+    out = augmenter(images, np.random.default_rng(0))
+    assert out.dtype == np.uint8
+    assert out.shape == images.shape
+    assert out.flags.c_contiguous
+    assert images.tobytes() == before.tobytes()
+    assert not np.shares_memory(out, images)
+    assert not np.array_equal(out, images)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_generator_decides(name: str) -> None:
+    images = pictures()
+    first, second = make(name).build((28, 28), 100), make(name).build((28, 28), 100)
+    rng = np.random.default_rng(0)
+    one = first(images, rng).copy()
+    assert one.tobytes() == second(images, np.random.default_rng(0)).tobytes()
+    assert one.tobytes() != first(images, rng).tobytes()  # drawn afresh for the next epoch
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_batch_works_and_old_rows_do_not_show(name: str) -> None:
+    augmenter, images = make(name).build((28, 28), 100), pictures()
+    augmenter(images, np.random.default_rng(5))
+    short = augmenter(images[:7], np.random.default_rng(0)).copy()
+    alone = make(name).build((28, 28), 7)(images[:7], np.random.default_rng(0))
+    assert short.shape == (7, 28, 28)
+    assert short.tobytes() == alone.tobytes()
+    assert augmenter(images[:0], np.random.default_rng(0)).shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_warm_call_takes_next_to_no_memory(name: str, warm_peak: Callable[[Callable[[], object]], int]) -> None:
+    augmenter, images, rng = make(name).build((28, 28), 100), pictures(), np.random.default_rng(0)
+    assert warm_peak(lambda: augmenter(images, rng)) < 16 * 1024
