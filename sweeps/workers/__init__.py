@@ -1,1 +1,1 @@
-
+"""Processes that run trials, and the one that watches them."""

@@ -1,0 +1,99 @@
+"""How far a study has come, and how much of its budget is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+__all__ = ["Budget", "Clock", "Tally"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many trials are in which state. An attempt that another one goes on with does not count."""
+
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    waiting: int = 0
+    running: int = 0
+
+    @classmethod
+    def of(cls, trials: Iterable[FrozenTrial]) -> Tally:
+        """Counts trials."""
+        counts = dict.fromkeys(TrialState, 0)
+        for trial in trials:
+            if not trial.user_attrs.get("requeued"):
+                counts[trial.state] += 1
+        return cls(
+            complete=counts[TrialState.COMPLETE],
+            pruned=counts[TrialState.PRUNED],
+            failed=counts[TrialState.FAIL],
+            waiting=counts[TrialState.WAITING],
+            running=counts[TrialState.RUNNING],
+        )
+
+    @property
+    def finished(self) -> int:
+        """The trials that count towards the budget."""
+        return self.complete + self.pruned
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a study may take.
+
+    Attributes:
+        trials: how many may finish; None sets no limit.
+        time_s: the seconds over all calls of `run`; None sets no limit.
+        queued_only: True ends the study with its queue: a grid has no more points than are enqueued.
+    """
+
+    trials: int | None = None
+    time_s: float | None = None
+    queued_only: bool = False
+
+    def is_spent(self, tally: Tally, elapsed_s: float = 0.0) -> bool:
+        """Says whether nothing more may be begun."""
+        return (
+            (self.trials is not None and tally.finished >= self.trials)
+            or (self.time_s is not None and elapsed_s >= self.time_s)
+            or (self.queued_only and not tally.waiting and not tally.running)
+        )
+
+    def has_room(self, tally: Tally) -> bool:
+        """Says whether one more trial may start beside those that run already."""
+        if self.queued_only and not tally.waiting:
+            return False
+        return self.trials is None or tally.finished + tally.running < self.trials
+
+    def share(self, tally: Tally, elapsed_s: float) -> float:
+        """Returns the part of the budget that is used, from 0 to 1; of trials or time, what is nearer its end."""
+        shares = [tally.finished / self.trials] if self.trials else []
+        shares += [elapsed_s / self.time_s] if self.time_s else []
+        return min(1.0, max(shares, default=0.0))
+
+
+class Clock:
+    """Counts the seconds of a study: those of this call, and with those of all calls before it.
+
+    Args:
+        used_s: the seconds of earlier calls.
+    """
+
+    def __init__(self, used_s: float) -> None:
+        self.used_s = used_s
+        self._began = time.monotonic()  # which nobody sets back
+
+    @property
+    def call_s(self) -> float:
+        """Seconds of this call."""
+        return time.monotonic() - self._began
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all calls."""
+        return self.used_s + self.call_s

@@ -1,0 +1,261 @@
+"""One trial: parameters, network, epochs, and what is kept of them.
+
+Whatever is written is written before what relies on it: the checkpoint of an epoch before its event, the event before
+its report, the weights before the trial's end, and the checkpoint goes last. So a kill between any two steps leaves a
+trial that the next attempt ends as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from mnistnn.checkpoint import load_checkpoint, save_checkpoint
+from mnistnn.data.dataset import Split
+from mnistnn.errors import CheckpointError, Diverged, OutputError, Stopped
+from mnistnn.network import Network, child_seed
+from mnistnn.recipe import Recipe
+from mnistnn.training import EpochMetrics, Trainer
+from sweeps.config import StudyConfig
+from sweeps.paths import StudyPaths
+from sweeps.study.claims import release
+from sweeps.study.recovery import fail
+from sweeps.study.results import write_history, write_results
+from sweeps.study.space import Space
+from sweeps.study.storage import origin_of
+from sweeps.tracking.events import TrialLog
+
+__all__ = ["Bench", "build_trainer", "run_name", "run_trial", "trial_seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a worker has at hand for every trial.
+
+    Attributes:
+        config: the study's configuration.
+        space: its search space.
+        train: the images to learn from.
+        validation: the images to choose by.
+        paths: the study's paths.
+        tags: what is the same for all of its runs.
+        inputs: the data sets, as `TrialLog.start` takes them.
+        stop: asked before each step of a training; True ends the trial's attempt there.
+        say: takes a line for the worker's log.
+    """
+
+    config: StudyConfig
+    space: Space
+    train: Split
+    validation: Split
+    paths: StudyPaths
+    tags: Mapping[str, str]
+    inputs: Sequence[Mapping[str, Any]]
+    stop: Callable[[], bool]
+    say: Callable[[str], None] = print
+
+
+def trial_seed(study_seed: int, origin: int) -> np.random.SeedSequence:
+    """Returns the seed that everything random in a trial derives from."""
+    return np.random.SeedSequence(study_seed, spawn_key=(origin,))
+
+
+def build_trainer(
+    recipe: Recipe,
+    seed: np.random.SeedSequence,
+    train: Split,
+    validation: Split | None,
+    *,
+    monitor: str = "val_loss",
+) -> Trainer:
+    """Builds the network and the training of a trial; the same recipe, seed and data give the same weights."""
+    network = Network(recipe.network, batch_size=recipe.training.batch_size, seed=child_seed(seed, 0))
+    return Trainer(network, recipe.training, train, validation, seed=child_seed(seed, 1), monitor=monitor)
+
+
+def run_name(number: int, label: str, plain: Mapping[str, Any]) -> str:
+    """Returns what a trial is called wherever it is listed: `#017 conv 32-64 bn adamw 1.2e-3`."""
+    rate = f"{plain['learning_rate']:.1e}".replace("e-0", "e-").replace("e+00", "")
+    return f"#{number:03d} {label} {plain['optimizer']} {rate}"
+
+
+def run_trial(study: optuna.Study, trial: optuna.Trial, bench: Bench) -> TrialState:
+    """Runs a trial that this process has claimed, from its checkpoint if there is one, and tells the study.
+
+    Returns:
+        How it ended: COMPLETE, PRUNED or FAIL; or WAITING, when it was stopped and put back into the queue.
+
+    Raises:
+        OSError, OutputError: the disk cannot be written. The trial stays as it is, to be recovered.
+    """
+    with TrialLog(bench.paths.trial(origin_of(trial))) as log:
+        try:
+            return _Attempt(study, trial, bench, log).run()
+        except Stopped as stopped:
+            log.stop(str(stopped))
+            release(study, trial)
+            return TrialState.WAITING
+        except (OSError, OutputError):
+            raise
+        except Exception as error:  # the sweep goes on without this trial
+            text = traceback.format_exc()
+            bench.say(text)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            trial.set_user_attr("reason", reason)
+            log.end("FAIL", reason=reason, traceback=text)
+            fail(study, trial, bench.paths)
+            return TrialState.FAIL
+
+
+class _Attempt:
+    """One attempt at a trial, up to its end or an exception."""
+
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, bench: Bench, log: TrialLog) -> None:
+        self._study, self._trial, self._bench, self._log = study, trial, bench, log
+        self._origin = origin_of(trial)
+        self._folder = bench.paths.trial(self._origin)
+        self._checkpoint = self._folder / "checkpoint.npz"
+        self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
+        self._is_baseline = trial.user_attrs.get("role") == "baseline"
+
+    def run(self) -> TrialState:
+        """Returns COMPLETE or PRUNED."""
+        bench, trial = self._bench, self._trial
+        values = bench.space.suggest_with(trial, trial.user_attrs.get("overrides", {}))
+        plain = bench.space.plain(values)
+        recipe = bench.space.recipe(values)
+        label = bench.space.architecture(values)
+        trial.set_user_attr("label", label)  # from here on the parameters are whole
+        trainer = self._trainer(recipe)
+        role = trial.user_attrs.get("preset") or trial.user_attrs.get("role")
+        tags = {**bench.tags, "trial": str(self._origin)} | ({"baseline": str(role)} if self._is_baseline else {})
+        constants = {
+            "trial_number": self._origin,
+            "params_count": trainer.network.param_count,
+            "macs": trainer.network.macs,
+        }
+        self._log.start(run_name(self._origin, label, plain), plain, tags, bench.inputs, metrics=constants)
+        try:
+            self._train(trainer)
+        except Diverged as error:
+            return self._prune(trainer, f"diverged: {error}")
+        except optuna.TrialPruned as error:
+            return self._prune(trainer, str(error))
+        return self._complete(trainer, recipe)
+
+    def _trainer(self, recipe: Recipe) -> Trainer:
+        """Builds the training and puts it to where the last attempt left it."""
+        bench = self._bench
+
+        def fresh() -> Trainer:
+            seed = trial_seed(bench.config.seed, self._origin)
+            return build_trainer(recipe, seed, bench.train, bench.validation, monitor=bench.config.metric)
+
+        trainer = fresh()
+        if self._checkpoint.exists():
+            try:
+                load_checkpoint(self._checkpoint, trainer)
+            except CheckpointError as error:
+                bench.say(f"trial {self._origin} begins anew: {error}")
+                return fresh()
+        return trainer
+
+    def _train(self, trainer: Trainer) -> None:
+        for metrics in trainer.history:  # what the last attempt may not have come to say
+            self._record(metrics)
+        if trainer.history:
+            self._consider_pruning(trainer)
+        for metrics in trainer.fit(stop=self._bench.stop):
+            save_checkpoint(self._checkpoint, trainer)
+            self._record(metrics)
+            self._consider_pruning(trainer)
+
+    def _record(self, metrics: EpochMetrics) -> None:
+        """Logs and reports an epoch, if that has not been done."""
+        known = {
+            "train_loss": metrics.train_loss,
+            "train_accuracy": metrics.train_accuracy,
+            "val_loss": metrics.val_loss,
+            "val_accuracy": metrics.val_accuracy,
+            "epoch_seconds": metrics.seconds,
+            "images_per_s": metrics.images_per_s,
+            "learning_rate": metrics.learning_rate,
+        }
+        self._log.epoch(metrics.epoch, known)  # which passes over what it knows
+        value = self._value(metrics)
+        if value is not None and metrics.epoch not in self._reported:
+            self._trial.report(value, metrics.epoch)
+            self._reported.add(metrics.epoch)
+
+    def _consider_pruning(self, trainer: Trainer) -> None:
+        """Raises TrialPruned where the pruner says so; a training that is at its end has nothing to be spared."""
+        if self._is_baseline or trainer.epoch == trainer.spec.epochs or trainer.epoch not in self._reported:
+            return
+        if self._trial.should_prune():
+            raise optuna.TrialPruned(f"pruned after epoch {trainer.epoch} of {trainer.spec.epochs}")
+
+    def _value(self, metrics: EpochMetrics) -> float | None:
+        return metrics.val_accuracy if self._bench.config.metric == "val_accuracy" else metrics.val_loss
+
+    def _prune(self, trainer: Trainer, reason: str) -> TrialState:
+        self._trial.set_user_attr("reason", reason)
+        self._finish(trainer, "PRUNED", reason)
+        self._study.tell(self._trial, state=TrialState.PRUNED)
+        self._checkpoint.unlink(missing_ok=True)
+        return TrialState.PRUNED
+
+    def _complete(self, trainer: Trainer, recipe: Recipe) -> TrialState:
+        best = trainer.best_metrics
+        value = None if best is None else self._value(best)
+        if value is None or not math.isfinite(value):
+            raise RuntimeError(f"a trial must end with a finite {self._bench.config.metric}, but got {value}.")
+        trainer.restore_best()
+        names, digest = write_results(self._folder, trainer, recipe, self._bench.validation, self._identity())
+        for name in names:
+            self._log.artifact(name)
+        self._trial.set_user_attr("weights_sha256", digest)
+        self._finish(trainer, "COMPLETE", None)
+        self._study.tell(self._trial, value)
+        self._checkpoint.unlink(missing_ok=True)
+        return TrialState.COMPLETE
+
+    def _finish(self, trainer: Trainer, state: str, reason: str | None) -> None:
+        """Writes the history, the trial's attributes and the last event: all but the word to the study."""
+        write_history(self._folder, trainer.history)
+        self._log.artifact("history.csv")
+        best = trainer.best_metrics
+        results: dict[str, float] = {
+            "epochs_run": len(trainer.history),
+            "seconds": round(sum(metrics.seconds for metrics in trainer.history), 3),
+            "peak_mb": peak_mb(),
+        }
+        attributes = results | {"params": trainer.network.param_count, "macs": trainer.network.macs}
+        if best is not None and best.val_loss is not None and best.val_accuracy is not None:
+            attributes |= {"best_epoch": best.epoch, "val_loss": best.val_loss, "val_accuracy": best.val_accuracy}
+            results |= {
+                "best_epoch": best.epoch,
+                "best_val_loss": best.val_loss,
+                "best_val_accuracy": best.val_accuracy,
+            }
+        for name, value in attributes.items():
+            self._trial.set_user_attr(name, value)
+        self._log.end(state, reason=reason, metrics=results)
+
+    def _identity(self) -> dict[str, Any]:
+        """What the header of the weights says about where they come from; the same at every repetition."""
+        return {"study": self._bench.config.name, "trial": self._origin, "seed": self._bench.config.seed}
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has had. **Units**: MB of 10^6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on macOS
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)

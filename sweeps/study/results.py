@@ -1,0 +1,54 @@
+"""The files of a finished trial."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from mnistnn.checkpoint import save_model
+from mnistnn.data.dataset import Split
+from mnistnn.files import atomic_write
+from mnistnn.recipe import Recipe
+from mnistnn.training import EpochMetrics, Trainer
+
+__all__ = ["write_history", "write_results"]
+
+
+def write_results(
+    folder: Path, trainer: Trainer, recipe: Recipe, validation: Split, extra: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """Writes a trained network's weights, its recipe and its predictions on the validation images.
+
+    Args:
+        folder: the trial's folder.
+        trainer: whose network holds the weights to keep.
+        recipe: how it was built and trained.
+        validation: the images to predict; `val_probs.npz` keeps their order.
+        extra: what the header of the weights says besides.
+
+    Returns:
+        The files' names, and the SHA-256 of the weights.
+    """
+    digest = save_model(folder / "weights.npz", trainer.network, recipe=recipe, extra=extra)
+    with atomic_write(folder / "recipe.json", "w") as file:
+        json.dump(recipe.to_dict(), file, indent=2)
+        file.write("\n")
+    images, labels = validation.take()
+    probs = np.asarray(trainer.network.predict_proba(cast(Any, images)), np.float32)  # (N, 10)
+    with atomic_write(folder / "val_probs.npz") as file:
+        np.savez(file, allow_pickle=False, probs=probs, labels=labels)
+    return ["weights.npz", "recipe.json", "val_probs.npz"], digest
+
+
+def write_history(folder: Path, history: Sequence[EpochMetrics]) -> None:
+    """Writes `history.csv`: one line an epoch; what was not validated stays empty."""
+    with atomic_write(folder / "history.csv", "w") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(EpochMetrics)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(metrics) for metrics in history)

@@ -1,0 +1,217 @@
+"""Where a study's trials are kept: Optuna's journal in a file, or a database; and what a study remembers of itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from sweeps.errors import StudyError
+from sweeps.paths import StudyPaths
+
+if TYPE_CHECKING:
+    from sweeps.config import StudyConfig
+
+__all__ = ["hide_password", "load_study", "open_storage", "open_study", "origin_of", "repair_journal"]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+Result = TypeVar("Result")
+
+_SHOWN_DIFFERENCES = 4
+
+
+def open_storage(url: str | None, paths: StudyPaths) -> BaseStorage:
+    """Opens the storage of a study.
+
+    Args:
+        url: an Optuna URL (sqlite:///…, postgresql+psycopg://…), the path of a journal, or None for the study's own.
+        paths: the study's paths.
+
+    Raises:
+        StudyError: it cannot be opened.
+    """
+    if url is not None and "://" in url:
+        return _guarded(lambda: _open_database(url), url)
+    journal = Path(url) if url is not None else paths.journal
+    return _guarded(lambda: _open_journal(journal), str(journal))
+
+
+def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> optuna.Study:
+    """Creates the study, or opens it if it is still the same one: same search space, same data.
+
+    Only one process at a time may do so (the `run` that holds the study's lock): databases do not bear a creation
+    by many at once.
+
+    Raises:
+        StudyError: the study was made with another search space or with other data.
+    """
+    direction: Any = config.direction
+    study = _guarded(
+        lambda: optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True),
+        f"study {config.name!r}",
+    )
+    known = study.user_attrs
+    if "space_hash" in known and known["space_hash"] != config.space_hash:
+        changes = config.space_difference(known["config"])
+        shown = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (" …" if len(changes) > _SHOWN_DIFFERENCES else "")
+        raise StudyError(
+            f"the search space of study {config.name!r} must stay as it was begun, but got {shown}; "
+            "undo the change or give the study another name."
+        )
+    if "data_digest" in known and known["data_digest"] != data_digest:
+        raise StudyError(
+            f"study {config.name!r} must see the data it was begun with (digest {known['data_digest'][:12]}), "
+            f"but got other data ({data_digest[:12]}); name the same --data-dir or give the study another name."
+        )
+    for key, value in {"data_digest": data_digest, "config": config.to_dict(), "space_hash": config.space_hash}.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
+    if not known.get("enqueued"):
+        _enqueue(study, config)
+        study.set_user_attr("enqueued", True)
+    return study
+
+
+def load_study(
+    name: str,
+    url: str | None,
+    paths: StudyPaths,
+    *,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+) -> optuna.Study:
+    """Opens a study that is there already, and changes nothing.
+
+    Raises:
+        StudyError: there is no such study yet, or its storage cannot be opened.
+    """
+    missing = StudyError(f"study {name!r} must have been run before, but has no trials yet; start with `run {name}`.")
+    is_journal = url is None or "://" not in url
+    if is_journal and not (Path(url) if url is not None else paths.journal).exists():
+        raise missing
+    storage = open_storage(url, paths)
+    try:
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
+    except KeyError:
+        raise missing from None
+
+
+def origin_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """Returns the number under which a trial began: its folder, its seed and its run keep it over all attempts."""
+    return int(trial.user_attrs.get("origin", trial.number))
+
+
+def repair_journal(url: str | None, paths: StudyPaths) -> str | None:
+    """Cuts off a last line that a full disk or a power cut left unfinished, and keeps it beside the journal.
+
+    The next line would be glued to it, and the study lost for ever. Only who holds the study's lock may do this.
+
+    Returns:
+        What was done, in one line, or None if the journal is whole (or none).
+    """
+    journal = Path(url) if url is not None else paths.journal
+    if (url is not None and "://" in url) or not journal.is_file():
+        return None
+    with open(journal, "rb+") as file:
+        data = file.read()
+        end = data.rfind(b"\n") + 1
+        if end == len(data):
+            return None
+        kept = journal.with_name(f"{journal.name}.torn")
+        with open(kept, "ab") as torn:
+            torn.write(data[end:] + b"\n")
+            torn.flush()
+            os.fsync(torn.fileno())
+        file.truncate(end)
+        os.fsync(file.fileno())
+    return f"{journal} ended in an unfinished line ({len(data) - end} bytes); it was moved to {kept.name}."
+
+
+def hide_password(text: str) -> str:
+    """Returns `text` with the password of every URL in it replaced by stars."""
+    return re.sub(r"(\w://[^\s/:@]*):[^\s/@]+@", r"\1:***@", text)
+
+
+class JournalLock:
+    """Keeps writers of one journal apart by a lock of the kernel, which ends with its holder.
+
+    Optuna's own lock is a symbolic link: one that a killed worker leaves behind stops all others for 30 seconds.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Waits for the lock."""
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Gives it back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock: Any = JournalLock(f"{path}.flock")  # `.lock` is the name of Optuna's own
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _open_database(url: str) -> BaseStorage:
+    from optuna.storages import RDBStorage
+
+    engine: dict[str, Any] = {"pool_pre_ping": True}  # a database that was restarted is met again, not mourned
+    if url.startswith("sqlite"):
+        engine["connect_args"] = {"timeout": 60}  # workers wait for each other's writes
+    return RDBStorage(url, engine_kwargs=engine)
+
+
+def _guarded(open_it: Callable[[], Result], what: str) -> Result:
+    """Calls `open_it`; whatever a driver raises becomes one line without the URL's password."""
+    try:
+        return open_it()
+    except StudyError:
+        raise
+    except Exception as error:  # each driver has its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        password = re.search(r"\w://[^\s/:@]*:([^\s/@]+)@", what)
+        if password:
+            reason = reason.replace(password[1], "***")
+        raise StudyError(
+            f"a study's storage must be one that opens, but {hide_password(what)} does not "
+            f"({hide_password(reason).rstrip('.')}); check --storage."
+        ) from error
+
+
+def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
+    """Queues what comes first: every point of a grid, or the baselines. What is queued already is left alone."""
+    from sweeps.study.space import Space
+
+    space = Space(config)
+    queued = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
+    for preset in config.baselines:
+        values, overrides = space.preset_values(preset)
+        if space.impossible(space.values(values, overrides)) is not None:
+            continue
+        attributes: dict[str, Any] = {"role": "baseline", "preset": preset, "overrides": overrides}
+        if attributes not in [{key: known.get(key) for key in attributes} for known in queued]:
+            study.enqueue_trial(values, user_attrs=attributes)
+    if config.sampler.type == "grid":
+        points = {known.get("point") for known in queued}
+        for point, values in enumerate(space.enumerate()):
+            if point not in points:
+                study.enqueue_trial(values, user_attrs={"point": point})

@@ -1,0 +1,123 @@
+"""A running study in the terminal: a bar where there is one, and a line for each trial that ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.study.budget import Tally
+from sweeps.study.storage import origin_of
+
+__all__ = ["StudyProgress", "clock", "trial_line"]
+
+_LABEL_WIDTH = 36
+
+
+class StudyProgress:
+    """Shows how a study comes along, on standard error.
+
+    Args:
+        name: the study's.
+        quiet: True shows warnings only.
+        echo: takes each line; by default it goes to standard error.
+        bar: whether to draw one; by default where standard error is a terminal.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        quiet: bool = False,
+        echo: Callable[[str], object] | None = None,
+        bar: bool | None = None,
+    ) -> None:
+        self._name = name
+        self._quiet = quiet
+        self._echo = echo or _to_stderr
+        self._wants_bar = not quiet and (sys.stderr.isatty() if bar is None else bar)
+        self._bar: Any = None
+
+    def note(self, line: str) -> None:
+        """Shows a line."""
+        if not self._quiet:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """Shows a line even when quiet."""
+        if self._bar is None:
+            self._echo(line)
+        else:
+            with self._bar.external_write_mode(file=sys.stderr):
+                self._echo(line)
+
+    def ended(self, trial: FrozenTrial, *, is_best: bool = False) -> None:
+        """Shows that a trial ended."""
+        self.note(trial_line(trial) + ("  ← best so far" if is_best else ""))
+
+    def update(self, tally: Tally, best: FrozenTrial | None, *, share: float, left_s: float | None) -> None:
+        """Redraws the bar.
+
+        Args:
+            tally: the trials by state.
+            best: the best of them, if any is complete.
+            share: the part of the budget that is used.
+            left_s: how long it will take, if that is known.
+        """
+        if not self._wants_bar:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            tqdm.monitor_interval = 0  # no thread beside ours: the bar is redrawn often enough
+            layout = "{desc} {percentage:3.0f}%|{bar:20}|{postfix}"
+            self._bar = tqdm(total=100, desc=self._name, bar_format=layout, dynamic_ncols=True, leave=False)
+        parts = [f"{tally.finished} trials ({tally.pruned} pruned), {tally.running} running"]
+        if best is not None:
+            parts.append(f"best #{origin_of(best):03d} {_figures(best)}")
+        if left_s is not None:
+            parts.append(f"{clock(left_s)} left")
+        self._bar.n = int(100 * share)
+        self._bar.set_postfix_str(" · ".join(parts), refresh=True)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def trial_line(trial: FrozenTrial) -> str:
+    """Returns a line on a trial that ended: number, network, figures, effort; or why it has none."""
+    attributes = trial.user_attrs
+    head = f"#{origin_of(trial):03d} {attributes.get('label', ''):<{_LABEL_WIDTH}}"
+    effort = f"{attributes.get('epochs_run', 0):>3} epochs {clock(attributes.get('seconds', 0.0)):>6}"
+    if trial.state == TrialState.COMPLETE:
+        return f"{head} {_figures(trial)} {effort}"
+    if trial.state == TrialState.PRUNED:
+        figures = f"{_figures(trial)} " if "val_loss" in attributes else ""
+        return f"{head} {figures}{effort}  {attributes.get('reason', 'pruned')}"
+    again = "; it is tried again" if attributes.get("requeued") else ""
+    return f"{head} failed: {attributes.get('reason', 'its worker died')}{again}"
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as people read it: 48 s, 3:05, 2:01:07."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _figures(trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    if "val_loss" not in attributes:
+        return f"{trial.value:.4f}" if trial.value is not None else ""
+    return f"{attributes['val_loss']:.4f} {100 * attributes['val_accuracy']:.2f} %"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

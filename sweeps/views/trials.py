@@ -1,0 +1,107 @@
+"""The trials of a study as a table."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from mnistnn.files import atomic_write
+from sweeps.study.storage import origin_of
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas
+
+__all__ = ["render", "to_json", "trials_frame", "write_csv"]
+
+# What a user attribute is called in the table.
+_RESULTS = {
+    "label": "network",
+    "val_loss": "val_loss",
+    "val_accuracy": "val_accuracy",
+    "best_epoch": "best_epoch",
+    "epochs_run": "epochs",
+    "seconds": "seconds",
+    "params": "params",
+    "macs": "macs",
+    "peak_mb": "peak_mb",
+    "preset": "baseline",
+    "reason": "reason",
+    "weights_sha256": "weights_sha256",
+}
+_SHOWN = ("trial", "state", "network", "val_loss", "val_accuracy", "epochs", "seconds", "params", "baseline")
+_LAYOUTS = {
+    "trial": "#{:03d}",
+    "val_loss": "{:.4f}",
+    "val_accuracy": "{:.4f}",
+    "epochs": "{:.0f}",
+    "seconds": "{:.1f}",
+    "params": "{:,.0f}",
+}
+_NUMBERS = _LAYOUTS.keys() - {"trial"}
+_ORDER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING)
+
+
+def trials_frame(study: optuna.Study) -> pandas.DataFrame:
+    """Returns one row a trial, the best first: its number, state, results, and parameters by their plain names."""
+    import pandas
+
+    sign = -1.0 if study.direction.name == "MAXIMIZE" else 1.0
+    trials = [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued")]
+
+    def rank(trial: FrozenTrial) -> tuple[int, float, int]:
+        value = math.inf if trial.value is None else sign * trial.value
+        return _ORDER.index(trial.state), value, origin_of(trial)
+
+    trials.sort(key=rank)
+    parameters = sorted({name for trial in trials for name in trial.params})
+    clash = {name for name in parameters if name in _RESULTS.values()}
+    rows = [_row(trial, clash) for trial in trials]
+    columns = ["trial", "state", *_RESULTS.values(), *(_column(name, clash) for name in parameters)]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def render(frame: pandas.DataFrame) -> str:
+    """Returns the columns that fit a terminal, as text."""
+    names = [name for name in _SHOWN if name != "baseline" or frame["baseline"].notna().any()]
+    columns: list[list[str]] = []
+    for name in names:
+        layout = _LAYOUTS.get(name)
+        cells = [name, *("" if _is_missing(v) else layout.format(v) if layout else str(v) for v in frame[name])]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if name in _NUMBERS else cell.ljust(width) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def to_json(frame: pandas.DataFrame) -> str:
+    """Returns the whole table as a JSON list of records; what is missing is null."""
+    return str(frame.to_json(orient="records", double_precision=15, indent=2))
+
+
+def write_csv(frame: pandas.DataFrame, path: Path) -> None:
+    """Writes the whole table.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_write(path, "w") as file:
+        frame.to_csv(file, index=False, lineterminator="\n")
+
+
+def _row(trial: FrozenTrial, clash: set[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"trial": origin_of(trial), "state": trial.state.name}
+    row |= {column: trial.user_attrs.get(name) for name, column in _RESULTS.items()}
+    if row["epochs"] is None and trial.intermediate_values:
+        row["epochs"] = max(trial.intermediate_values)
+    return row | {_column(name, clash): value for name, value in trial.params.items()}
+
+
+def _column(name: str, clash: set[str]) -> str:
+    return f"{name} (parameter)" if name in clash else name
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value  # NaN

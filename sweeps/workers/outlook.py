@@ -1,0 +1,95 @@
+"""What the parent sees of a study while others work on it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.study.budget import Budget, Clock, Tally
+
+__all__ = ["Outlook"]
+
+
+class Outlook:
+    """Follows a study: what ended, what is best, how much is left.
+
+    Args:
+        study: the study.
+        budget: what it may take.
+        clock: its seconds.
+        timeout_s: what this call may take.
+    """
+
+    def __init__(self, study: optuna.Study, budget: Budget, clock: Clock, timeout_s: float | None) -> None:
+        self.tally = Tally()
+        self.best: FrozenTrial | None = None
+        self.failures_in_a_row = 0
+        self._study, self._budget, self._clock, self._timeout_s = study, budget, clock, timeout_s
+        self._seen: set[int] = set()
+        self.look()
+        self._finished_before = self.tally.finished
+        self.failures_in_a_row = 0  # of this call
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has ended yet."""
+        return not self._seen
+
+    def is_spent(self) -> bool:
+        """Says whether the study's budget is used up."""
+        return self._budget.is_spent(self.tally, self._clock.total_s)
+
+    def is_timed_out(self) -> bool:
+        """Says whether this call's time is over."""
+        return self._timeout_s is not None and self._clock.call_s >= self._timeout_s
+
+    @property
+    def share(self) -> float:
+        """The part of the budget that is used."""
+        return self._budget.share(self.tally, self._clock.total_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """How long it will take: the time that is left, or by the pace of this call; None where neither is known."""
+        left = []
+        if self._timeout_s is not None:
+            left.append(self._timeout_s - self._clock.call_s)
+        if self._budget.time_s is not None:
+            left.append(self._budget.time_s - self._clock.total_s)
+        done = self.tally.finished - self._finished_before
+        if self._budget.trials is not None and done:
+            left.append((self._budget.trials - self.tally.finished) * self._clock.call_s / done)
+        return min(left, default=None)
+
+    def look(self) -> list[tuple[FrozenTrial, bool]]:
+        """Reads what is new in the storage.
+
+        Returns:
+            The attempts that ended since the last look, in the order of their ends, and whether each is the best.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        ended = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._seen]
+        ended.sort(key=lambda trial: trial.datetime_complete or datetime.min)
+        news = []
+        for trial in ended:
+            self._seen.add(trial.number)
+            is_best = self._is_better(trial)
+            if is_best:
+                self.best = trial
+            failed = trial.state == TrialState.FAIL and "reason" in trial.user_attrs  # without one, its worker died
+            self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
+            news.append((trial, is_best))
+        self.tally = Tally.of(trials)
+        return news
+
+    def _is_better(self, trial: FrozenTrial) -> bool:
+        if trial.state != TrialState.COMPLETE or trial.value is None:
+            return False
+        if self.best is None or self.best.value is None:
+            return True
+        if self._study.direction == StudyDirection.MAXIMIZE:
+            return trial.value > self.best.value
+        return trial.value < self.best.value

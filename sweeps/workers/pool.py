@@ -1,0 +1,149 @@
+"""The worker processes of one `run`: started, watched, replaced, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sweeps.workers.cores import THREAD_VARIABLES
+from sweeps.workers.order import Order
+
+__all__ = ["Pool"]
+
+#: How often a worker that died is replaced.
+MAX_RESTARTS = 3
+#: How long workers get to come to the next step and put their trials back.
+GRACE_S = 30.0
+
+_PACKAGES = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(slots=True)
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    restarts: int = 0
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.poll()
+
+
+class Pool:
+    """Keeps `count` workers at one order.
+
+    Args:
+        order: what each of them does.
+        count: how many.
+        folder: where their logs go.
+        say: takes a line about a worker that died.
+    """
+
+    def __init__(self, order: Order, count: int, folder: Path, say: Callable[[str], None]) -> None:
+        self.count = count
+        self._order = order
+        self._folder = folder
+        self._say = say
+        self._workers: list[_Worker] = []
+
+    def start(self) -> None:
+        """Starts the workers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for number in range(self.count):
+            log = self._folder / f"worker-{number}.log"
+            self._workers.append(_Worker(number, self._spawn(log, "wb"), log))
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are alive."""
+        return [worker.process.pid for worker in self._workers if worker.exit_code is None]
+
+    def watch(self, recover: Callable[[], object]) -> bool:
+        """Replaces workers that died, after `recover` has put their trials back into the queue.
+
+        Returns:
+            Whether any worker is alive.
+        """
+        for worker in self._workers:
+            code = worker.exit_code
+            if not code:  # alive, or done
+                continue
+            if worker.restarts > MAX_RESTARTS or code == 2:
+                continue
+            worker.restarts += 1
+            recover()
+            lost = worker.restarts > MAX_RESTARTS
+            follow_up = "it is not replaced again" if lost else "another takes its place"
+            self._say(f"worker {worker.number} died ({_describe(code)}); {follow_up}. Its log: {worker.log}")
+            if not lost:
+                worker.process = self._spawn(worker.log, "ab")
+        return bool(self.pids)
+
+    @property
+    def failed(self) -> list[str]:
+        """A line for each worker that ended badly: the last of its log."""
+        return [
+            f"worker {worker.number} ended ({_describe(worker.exit_code)}): {_last_line(worker.log)}"
+            for worker in self._workers
+            if worker.exit_code
+        ]
+
+    def stop(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Asks all workers to stop and waits for them; who does not come, or all once `is_urgent`, are killed."""
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_S
+        while self.pids and time.monotonic() < deadline and not is_urgent():
+            time.sleep(0.02)
+        self._signal(signal.SIGKILL)
+        for worker in self._workers:
+            worker.process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                worker.process.send_signal(number)
+
+    def _spawn(self, log: Path, mode: str) -> subprocess.Popen[bytes]:
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
+        path = [str(_PACKAGES), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+        output: IO[bytes]
+        with open(log, mode) as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sweeps.workers.worker", self._order.study],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+        assert process.stdin is not None
+        # On standard input, as a storage's URL may hold a password, which an argument would show to every user.
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(self._order.to_json().encode())
+        return process
+
+
+def _describe(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"{name}, perhaps out of memory" if name == "SIGKILL" else name
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return f"see {log}"
+    return lines[-1] if lines else "it said nothing"

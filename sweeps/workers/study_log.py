@@ -1,0 +1,89 @@
+"""The study's own run in MLflow: the parent of its trials' runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from sweeps.config import StudyConfig
+from sweeps.paths import StudyPaths
+from sweeps.study.budget import Tally
+from sweeps.tracking.events import TrialLog
+
+__all__ = ["StudyLog"]
+
+
+class StudyLog:
+    """Records a study's beginning, its best trial as it improves, and its end.
+
+    Args:
+        config: the study.
+        paths: its paths.
+        tags: of the run.
+        inputs: its data sets.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        paths: StudyPaths,
+        tags: Mapping[str, str],
+        inputs: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self._log = TrialLog(paths.parent)
+        params = {
+            "metric": config.metric,
+            "sampler": config.sampler.type,
+            "pruner": config.pruner.type,
+            "epochs": config.budget.epochs,
+            "budget_trials": config.budget.trials,
+            "budget_s": config.budget.time_s,
+            "seed": config.seed,
+        }
+        known = {name: value for name, value in params.items() if value is not None}
+        self._log.start(f"study {config.name}", known, tags, inputs, note=_note(config))
+
+    def best(self, tally: Tally, trial: FrozenTrial) -> None:
+        """Records a new best trial, as a point of the curve over the trials that finished."""
+        attributes = trial.user_attrs
+        self._log.epoch(
+            tally.finished,
+            {"best_val_loss": attributes.get("val_loss"), "best_val_accuracy": attributes.get("val_accuracy")},
+        )
+
+    def stop(self, reason: str) -> None:
+        """Records that the study waits to be gone on with."""
+        self._log.stop(reason)
+
+    def end(self, tally: Tally, seconds: float) -> None:
+        """Records that the study's budget is used up."""
+        self._log.end(
+            "COMPLETE",
+            metrics={
+                "trials_complete": tally.complete,
+                "trials_pruned": tally.pruned,
+                "trials_failed": tally.failed,
+                "seconds": round(seconds, 1),
+            },
+        )
+
+    def __enter__(self) -> StudyLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._log.close()
+
+
+def _note(config: StudyConfig) -> str:
+    limits = [f"{config.budget.trials} trials"] if config.budget.trials is not None else []
+    limits += [f"{config.budget.time_s:.0f} s"] if config.budget.time_s is not None else []
+    return (
+        f"A study of networks for MNIST: {' or '.join(limits)}, {config.budget.epochs} epochs a trial, "
+        f"sampler {config.sampler.type}, pruner {config.pruner.type}. The trials are the runs below this one; "
+        f"the same again: `python -m sweeps run {config.name}`."
+    )

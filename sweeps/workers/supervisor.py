@@ -1,0 +1,298 @@
+"""One `run` of a study: workers, clock, display and the delivery to MLflow, from the lock to the last event."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+
+from mnistnn.data import Dataset
+from sweeps.config import StudyConfig
+from sweeps.errors import StudyError
+from sweeps.paths import Paths, StudyPaths
+from sweeps.study.budget import Budget, Clock
+from sweeps.study.claims import FileLock
+from sweeps.study.recovery import recover
+from sweeps.study.storage import open_storage, open_study, origin_of, repair_journal
+from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
+from sweeps.views.progress import StudyProgress, clock
+from sweeps.workers.cores import worker_count
+from sweeps.workers.order import Order
+from sweeps.workers.outlook import Outlook
+from sweeps.workers.pool import Pool
+from sweeps.workers.study_log import StudyLog
+from sweeps.workers.summary import RunSummary
+
+if TYPE_CHECKING:
+    from sweeps.tracking.shipper import Shipper
+
+__all__ = ["RunSummary", "run_study"]
+
+_TICK_S = 0.05
+_LOOK_S = 0.5  # how often the study is looked at
+_SAVE_S = 10.0  # how often the clock is saved
+_LEAVING_S = 5.0  # how long the workers of a killed run get to leave
+_SHIP_DELAY_S = 2.0  # MLflow is imported when the workers have begun to train
+_DRAIN_S = 120.0
+_DRAIN_AFTER_SIGNAL_S = 15.0
+_CLOSE_S = 3.0
+#: So many failures one after another end a run: nothing that works is being tried.
+_MAX_FAILURES = 9
+_DEFAULT_MEMORY_MB = 400
+
+
+def run_study(
+    config: StudyConfig,
+    *,
+    root: Path,
+    dataset: Dataset,
+    storage_url: str | None = None,
+    tracking_uri: str | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    trials: int | None = None,
+    quiet: bool = False,
+    echo: Callable[[str], object] | None = None,
+) -> RunSummary:
+    """Runs a study up to its budget, or goes on with it, and returns how it stands.
+
+    Args:
+        config: the study.
+        root: the project's folder.
+        dataset: what to train on.
+        storage_url: an Optuna URL or a journal's path; by default the study's own journal.
+        tracking_uri: MLflow's store; by default the project's own.
+        workers: how many processes; by default one a core, as far as the memory goes.
+        timeout_s: the seconds that this call may take.
+        trials: a budget in trials for this call, in place of the study's.
+        quiet: True shows warnings only.
+        echo: takes each line of the display; by default it goes to standard error.
+
+    Raises:
+        StudyError: another `run` is at work on the study, or the study cannot be used as asked.
+        TrackingError: the tracking store does not answer.
+    """
+    paths = Paths(root).study(config.name)
+    progress = StudyProgress(config.name, quiet=quiet, echo=echo)
+    with _only_run(config.name, paths):
+        uri = resolve_uri(tracking_uri, root)
+        check_reachable(uri)
+        if repaired := repair_journal(storage_url, paths):
+            progress.warn(repaired)
+        study = open_study(config, open_storage(storage_url, paths), dataset.digest)
+        budget = Budget(
+            trials=config.budget.trials if trials is None else trials,
+            time_s=config.budget.time_s,
+            queued_only=config.sampler.type == "grid",
+        )
+        order = Order.of(config, root, dataset, storage=storage_url, trials=budget.trials)
+        memory_mb = config.limits.memory_mb or _DEFAULT_MEMORY_MB
+        pool = Pool(order, worker_count(workers, memory_mb), paths.folder, progress.warn)
+        note = f"Study `{config.name}`; run it again with `python -m sweeps run {config.name}`."
+        run = _Run(config, root, paths, study, budget, pool, order, uri, note, timeout_s, progress)
+        try:
+            return run.go()
+        finally:
+            progress.close()
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run that holds the study's lock."""
+
+    config: StudyConfig
+    root: Path
+    paths: StudyPaths
+    study: optuna.Study
+    budget: Budget
+    pool: Pool
+    order: Order
+    uri: str
+    note: str
+    timeout_s: float | None
+    progress: StudyProgress
+    signals: list[int] = field(default_factory=list)
+
+    def go(self) -> RunSummary:
+        """Returns how the study stands afterwards."""
+        time_of = Clock(float(self.study.user_attrs.get("elapsed_s", 0.0)))
+        requeued = recover(self.study, self.paths, patience_s=_LEAVING_S)
+        outlook = Outlook(self.study, self.budget, time_of, self.timeout_s)
+        if outlook.is_spent():
+            self.progress.note(f"study {self.config.name!r} has used up its budget: {_standing(outlook, time_of)}.")
+            shipper, undelivered = self._shipper(0.0), 0
+            if shipper.pending():
+                shipper.start()
+                undelivered = self._drain(shipper, _DRAIN_S)
+            return self._summary("complete", outlook, 0.0, time_of.used_s, undelivered)
+        self._say_start(outlook, time_of, requeued)
+        with _caught(self.signals), StudyLog(self.config, self.paths, self.order.tags, self.order.inputs) as log:
+            self.pool.start()  # before anything slow: their start-up and ours overlap
+            shipper = self._shipper(_SHIP_DELAY_S)
+            shipper.start()
+            try:
+                stopped_by = self._watch(outlook, time_of, log)
+            finally:
+                self.pool.stop(is_urgent=lambda: len(self.signals) > 1)
+                recover(self.study, self.paths)  # those of workers that had to be killed
+                self._save(time_of)
+            self._show(outlook, log)
+            if outlook.is_spent():
+                log.end(outlook.tally, time_of.total_s)
+            else:
+                log.stop(stopped_by)
+            self.progress.close()
+            call_s, total_s = time_of.call_s, time_of.total_s
+            self._say_end(stopped_by, outlook, time_of)
+            undelivered = self._drain(shipper, _DRAIN_AFTER_SIGNAL_S if stopped_by == "signal" else _DRAIN_S)
+        return self._summary(stopped_by, outlook, call_s, total_s, undelivered)
+
+    def _watch(self, outlook: Outlook, time_of: Clock, log: StudyLog) -> str:
+        """Watches the workers until there is a reason to stop; returns it."""
+        looked = saved = time.monotonic()
+        while True:
+            if self.signals:
+                return "signal"
+            if outlook.is_timed_out():
+                return "timeout"
+            alive = self.pool.watch(lambda: recover(self.study, self.paths))
+            now = time.monotonic()
+            if now - looked >= _LOOK_S or not alive:
+                looked = now
+                self._show(outlook, log)
+            if outlook.is_spent():
+                return "budget"
+            if outlook.failures_in_a_row >= _MAX_FAILURES:
+                self.progress.warn(f"the last {outlook.failures_in_a_row} attempts failed; the run ends here.")
+                return "failure"
+            if not alive:
+                for line in self.pool.failed:
+                    self.progress.warn(line)
+                return "failure"
+            if now - saved >= _SAVE_S:
+                saved = now
+                self._save(time_of)
+            time.sleep(_TICK_S)  # no waiting on a lock, which a signal's handler could not get past
+
+    def _show(self, outlook: Outlook, log: StudyLog) -> None:
+        for trial, is_best in outlook.look():
+            if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs:
+                continue  # of a worker that died, which was said then
+            self.progress.ended(trial, is_best=is_best)
+            if is_best:
+                log.best(outlook.tally, trial)
+        self.progress.update(outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s)
+
+    def _say_start(self, outlook: Outlook, time_of: Clock, requeued: list[int]) -> None:
+        limits = [f"{self.budget.trials} trials"] if self.budget.trials is not None else []
+        limits += [clock(self.budget.time_s)] if self.budget.time_s is not None else []
+        count = self.pool.count
+        self.progress.note(
+            f"study {self.config.name!r}: {' or '.join(limits) or 'its whole grid'}, "
+            f"{count} worker{'s' if count > 1 else ''}"
+            + ("" if outlook.is_new else f"; goes on after {_standing(outlook, time_of)}")
+        )
+        if requeued:
+            numbers = ", ".join(f"#{number:03d}" for number in requeued)
+            self.progress.note(f"left behind by workers that died, and queued again: {numbers}")
+
+    def _say_end(self, stopped_by: str, outlook: Outlook, time_of: Clock) -> None:
+        reasons = {"timeout": "its timeout", "signal": "a signal", "failure": "failures"}
+        if stopped_by in reasons:
+            self.progress.warn(
+                f"study {self.config.name!r} was stopped by {reasons[stopped_by]}: {_standing(outlook, time_of)}. "
+                f"It goes on with `run {self.config.name}`."
+            )
+
+    def _save(self, time_of: Clock) -> None:
+        self.study.set_user_attr("elapsed_s", round(time_of.total_s, 1))
+
+    def _shipper(self, delay_s: float) -> Shipper:
+        from sweeps.tracking.shipper import Shipper
+
+        name = experiment_name(self.config.name)
+        return Shipper(
+            self.uri, self.root, name, self.paths.folder, note=self.note, warn=self.progress.warn, delay_s=delay_s
+        )
+
+    def _drain(self, shipper: Shipper, timeout_s: float) -> int:
+        """Waits until MLflow has all events, or the user does not want to wait."""
+        deadline, known = time.monotonic() + timeout_s, len(self.signals)
+        while shipper.pending() and time.monotonic() < deadline and len(self.signals) == known:
+            time.sleep(_TICK_S)
+        undelivered = shipper.close(_CLOSE_S)
+        if undelivered:
+            self.progress.warn(f"{undelivered} events are not in MLflow yet; the next run sends them.")
+        return undelivered
+
+    def _summary(
+        self, stopped_by: str, outlook: Outlook, call_s: float, total_s: float, undelivered: int
+    ) -> RunSummary:
+        best, tally = outlook.best, outlook.tally
+        return RunSummary(
+            study=self.config.name,
+            complete=tally.complete,
+            pruned=tally.pruned,
+            failed=tally.failed,
+            waiting=tally.waiting,
+            best_number=None if best is None else origin_of(best),
+            best_value=None if best is None else best.value,
+            best_val_accuracy=None if best is None else best.user_attrs.get("val_accuracy"),
+            elapsed_s=call_s,
+            total_s=total_s,
+            undelivered=undelivered,
+            stopped_by=stopped_by,
+        )
+
+
+@contextlib.contextmanager
+def _only_run(name: str, paths: StudyPaths) -> Iterator[None]:
+    """Holds the study's lock."""
+    lock = FileLock(paths.lock)
+    if not lock.acquire():
+        holder = "another one"
+        with contextlib.suppress(OSError):
+            holder = f"process {paths.lock.read_text().strip()}"
+        raise StudyError(
+            f"one `run` at a time must work on study {name!r}, but {holder} does already; wait for it, or stop it."
+        )
+    try:
+        lock.note(f"{os.getpid()}\n")
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _caught(signals: list[int]) -> Iterator[None]:
+    """Notes SIGINT and SIGTERM in a list instead of dying of them."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+
+    def note(number: int, _: Any) -> None:
+        signals.append(number)
+
+    known = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+
+
+def _standing(outlook: Outlook, time_of: Clock) -> str:
+    tally = outlook.tally
+    parts = [f"{tally.complete} trials complete, {tally.pruned} pruned"]
+    parts += [f"{tally.failed} failed"] if tally.failed else []
+    parts += [f"{tally.waiting} waiting"] if tally.waiting else []
+    return ", ".join(parts) + f" in {clock(time_of.total_s)}"

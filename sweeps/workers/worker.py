@@ -1,0 +1,118 @@
+"""The process that runs trials: `python -m sweeps.workers.worker NAME`, its order as JSON on standard input.
+
+It imports NumPy, Optuna and the network, and nothing of MLflow or pandas: what it has to say goes into event files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeps.workers.order import Order
+
+__all__ = ["StopFlag", "main", "work"]
+
+# How often a worker without a trial looks whether there is room for one.
+_IDLE_S = 0.2
+
+
+class StopFlag:
+    """Says whether to stop: after SIGINT or SIGTERM, or when the parent is gone."""
+
+    def __init__(self, parent: int | None) -> None:
+        self.parent = parent
+        self.is_set = False
+
+    def __call__(self) -> bool:
+        """Returns True when it is time to leave; cheap enough for every step."""
+        return self.is_set or (self.parent is not None and os.getppid() != self.parent)
+
+    def install(self) -> None:
+        """Sets the flag on SIGINT and SIGTERM from now on."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._set)
+
+    def _set(self, *_: object) -> None:
+        self.is_set = True
+
+
+def main() -> int:
+    """Runs a worker; the exit code is 0, or 2 with a line about what cannot be used."""
+    stop = StopFlag(None)
+    stop.install()  # before anything takes time: a signal must never find nobody at home
+    order = Order.from_json(sys.stdin.read())
+    stop.parent = order.parent
+    from mnistnn.errors import InputError
+
+    try:
+        work(order, stop, _say)
+    except InputError as error:
+        _say(f"error: {error}")
+        return 2
+    return 0
+
+
+def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """Runs trials until the study's budget is spent or `stop` says so.
+
+    Raises:
+        InputError: something it needs cannot be used.
+    """
+    from mnistnn.data import find_dataset
+    from sweeps.config import StudyConfig
+    from sweeps.errors import StudyError
+    from sweeps.paths import Paths
+    from sweeps.study.budget import Budget, Tally
+    from sweeps.study.claims import claim
+    from sweeps.study.objective import Bench, run_trial
+    from sweeps.study.sampler import make_pruner, make_sampler
+    from sweeps.study.space import Space
+    from sweeps.study.storage import load_study
+
+    config = StudyConfig.from_dict(order.config)
+    space = Space(config)
+    paths = Paths(Path(order.root))
+    study_paths = paths.study(config.name)
+    dataset = find_dataset(Path(order.data), cache=paths.data)
+    if dataset.digest != order.data_digest:
+        raise StudyError(f"the data at {order.data} must not change during a sweep, but it did; run again.")
+    train, validation = dataset.split(config.seed)
+    study = load_study(
+        config.name, order.storage, study_paths, sampler=make_sampler(config, space), pruner=make_pruner(config)
+    )
+    bench = Bench(
+        config=config,
+        space=space,
+        train=train,
+        validation=validation,
+        paths=study_paths,
+        tags=order.tags,
+        inputs=order.inputs,
+        stop=stop,
+        say=say,
+    )
+    # The parent keeps the time.
+    budget = Budget(order.trials, queued_only=config.sampler.type == "grid")
+    while not stop():
+        claimed = claim(study, study_paths, budget)
+        if claimed is None:
+            if budget.is_spent(Tally.of(study.get_trials(deepcopy=False))):
+                return
+            time.sleep(_IDLE_S)
+            continue
+        try:
+            run_trial(study, claimed.trial, bench)
+        finally:
+            claimed.lock.release()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
