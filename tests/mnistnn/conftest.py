@@ -19,9 +19,6 @@ from mnistnn.layer import BuildContext, Layer, LayerSpec
 settings.register_profile("mnistnn", derandomize=True, deadline=None, max_examples=12)
 settings.load_profile("mnistnn")
 
-WARM_BYTES = 64 * 1024
-"""What a warm step may take at its peak: views, scalars and the like, but no array of a batch."""
-
 
 def _build(
     spec: LayerSpec,
