@@ -1,0 +1,123 @@
+"""What the verbs of the command line share: the options that mean the same everywhere, and the one place for errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from mnistnn.errors import Diverged, InputError
+
+__all__ = ["PATH", "Section", "VerbWithNames", "Verbs", "duration", "options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Section = tuple[str, list[tuple[str, str]]]
+
+
+class Verbs(click.Group):
+    """A group of commands that turns every end into an exit code.
+
+    0 is done, 1 failed, 2 cannot be done as asked (one line on stderr says what to change), 130 stopped by Ctrl-C.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of their work, which is that of the file
+
+    def main(  # type: ignore[override]  # it always exits
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Runs the command line and exits."""
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, prog_name, **extra)
+            sys.stdout.flush()
+        except click.UsageError as error:
+            asked = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+            code = _say(error.format_message().rstrip(".") + asked, 2)
+        except click.ClickException as error:
+            code = _say(error.format_message(), 2)
+        except InputError as error:
+            code = _say(str(error), 2)
+        except Diverged as error:
+            code = _say(f"the training diverged: {error}; try a lower --learning-rate.", 1)
+        except (KeyboardInterrupt, click.Abort):
+            code = 130
+        except BrokenPipeError:
+            # Who read our output has seen enough; Python must not complain of it when it flushes at its end.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 141
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+class VerbWithNames(click.Command):
+    """A verb whose `--help` ends with what is registered in this checkout, looked up when the help is asked for.
+
+    Args:
+        names: gives the sections: a title, and pairs of a name and what it means.
+    """
+
+    def __init__(self, *args: Any, names: Callable[[], Sequence[Section]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._names = names
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, entries in self._names():
+            with formatter.section(title):
+                formatter.write_dl(entries)
+
+
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Returns the seconds that 600, 90s, 30m or 2h mean: the callback of an option."""
+    from sweeps.config import parse_duration
+
+    return None if value is None else parse_duration(value)
+
+
+PATH = click.Path(path_type=Path)
+
+_OPTIONS: dict[str, Callable[[Command], Command]] = {
+    "data_dir": click.option(
+        "--data-dir",
+        type=PATH,
+        metavar="DIR",
+        help="A folder of four IDX files, or a Kaggle train.csv; else MNIST_DIR, else MNIST itself.",
+    ),
+    "storage": click.option("--storage", metavar="URL", help="An Optuna URL, or a file for its journal."),
+    "tracking_uri": click.option(
+        "--tracking-uri", metavar="URI", help="MLflow's store; else MLFLOW_TRACKING_URI, else mlruns/mlflow.db."
+    ),
+    "overrides": click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a key of the study for this call, such as search.optimizer.adam.learning_rate.high=0.01.",
+    ),
+    "seed": click.option(
+        "--seed", type=click.IntRange(min=0), metavar="N", help="What everything random derives from."
+    ),
+    "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    "quiet": click.option("--quiet", "-q", is_flag=True, help="Show no progress."),
+}
+
+
+def options(*names: str) -> Callable[[Command], Command]:
+    """Returns a decorator that adds shared options, in the given order."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            command = _OPTIONS[name](command)
+        return command
+
+    return decorate
