@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def train(
 
     chosen |= {"changes": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}}
     chosen |= {"progress": not quiet, "say": _log(quiet), "seed": seed or 0}
-    trained = train_net(preset, root=project_root(), dataset=lambda: _dataset(data_dir, quiet), **chosen)
+    trained = train_net(preset, root=project_root(), dataset=functools.partial(_dataset, data_dir, quiet), **chosen)
     _show(trained.text(), trained.to_dict(), as_json)
 
 
@@ -109,19 +110,20 @@ def _searchable() -> Sequence[Section]:
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
 def run(
     study: str, data_dir: Path | None, storage: str | None, overrides: Sequence[str], seed: int | None, **chosen: Any
-) -> None:
+) -> int:
     """Run a study, or go on with it.
 
     It ends with the budget in its file; a finished one says so. Ctrl-C stops at the next step; each trial goes on in
     the next call where its last whole epoch ended.
     """
-    from sweeps.workers import run_study
+    from sweeps.workers.supervisor import run_study
 
+    as_json = chosen.pop("as_json")
     config = _study(study, overrides, seed)
     dataset = _dataset(data_dir, chosen["quiet"])
-    as_json = chosen.pop("as_json")
     summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
     _show(str(summary), summary.to_dict(), as_json)
+    return summary.exit_code
 
 
 @main.command()
@@ -145,7 +147,7 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
 @click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
 @options("data_dir", "storage", "tracking_uri", "json")
-def ensemble(study: str, data_dir: Path | None, storage: str | None, as_json: bool, **chosen: Any) -> None:
+def ensemble(study: str, data_dir: Path | None, storage: str | None, as_json: bool, **chosen: Any) -> int:
     """Average a study's best trials.
 
     The members and their average are scored on validation and test images, and the average becomes the champion of
@@ -156,16 +158,24 @@ def ensemble(study: str, data_dir: Path | None, storage: str | None, as_json: bo
     dataset = _dataset(data_dir, quiet=True)
     report = build_ensemble(_study(study), root=project_root(), dataset=dataset, storage_url=storage, **chosen)
     _show(as_text(report), report.to_dict(), as_json)
+    if report.untracked:
+        click.echo(f"error: {report.untracked}", err=True)
+    return 1 if report.untracked else 0
 
 
 @main.command()
 @click.argument("study")
-@click.option("--input", "source", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
+@click.option("--input", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
 @click.option("--output", type=PATH, metavar="FILE", help="[default: submission.csv at the top]")
-@click.option("--format", "form", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
-@options("data_dir", "json")
+@click.option("--format", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
+@options("data_dir", "storage", "tracking_uri", "json")
 def submit(
-    study: str, source: Path | None, output: Path | None, form: str, data_dir: Path | None, as_json: bool
+    study: str,
+    output: Path | None,
+    data_dir: Path | None,
+    storage: str | None,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Write the answers of a study's ensemble for a contest.
 
@@ -174,11 +184,10 @@ def submit(
     """
     from sweeps.ensemble import write_submission
 
-    root = project_root()
-    target = output or Paths(root).submission
-    dataset = _dataset(data_dir, quiet=True)
-    manifest = write_submission(_study(study), root=root, dataset=dataset, input=source, output=target, format=form)
-    _show(f"submission: {target}\nmanifest:   {manifest}", json.loads(manifest.read_text(encoding="utf-8")), as_json)
+    chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage}
+    find = functools.partial(_dataset, data_dir, quiet=True)
+    manifest = write_submission(_study(study), root=project_root(), dataset=find, **chosen)
+    _show(f"{chosen['output']}\n{manifest}", json.loads(manifest.read_text(encoding="utf-8")), as_json)
 
 
 @main.command()

@@ -57,9 +57,8 @@ class Trained:
         ]
         if self.test_accuracy is not None:
             times = "once" if self.test_openings == 1 else f"{self.test_openings} times"
-            lines.append(
-                f"test accuracy {self.test_accuracy:.4f}, loss {self.test_loss:.4f}; the test images were opened {times} so far"
-            )
+            opened = f"the test images were opened {times} so far"
+            lines.append(f"test accuracy {self.test_accuracy:.4f}, loss {self.test_loss:.4f}; {opened}")
         lines.append(f"saved in {self.folder}/; ask it with `predict IMAGE --model {self.name}`")
         if self.run_id is not None:
             lines.append(f"tracked in MLflow's experiment {EXPERIMENT} as {self.name}, run {self.run_id}")

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mnistnn.checkpoint import load_model
+from mnistnn.checkpoint import load_model, read_header
 from mnistnn.data.dataset import Dataset
 from mnistnn.errors import CheckpointError, Diverged
 from mnistnn.metrics import accuracy, cross_entropy
@@ -27,10 +27,6 @@ from sweeps.tracking.environment import environment_tags
 from sweeps.tracking.events import TrialLog
 
 __all__ = ["train_net"]
-
-# The images to validate on stay the same whatever the seed is, so that one net can go on where another one ended
-# without having seen them; a study of seed 0 parts them in the same way.
-_SPLIT_SEED = 0
 
 Say = Callable[[str], object]
 
@@ -71,16 +67,18 @@ def train_net(
         Diverged: the loss stopped being a finite number; the run is tracked as failed.
     """
     recipe = _recipe(preset_name, changes or {})
-    network = _network(recipe, seed, None if start is None else weights_path(start, root), preset_name)
+    weights = None if start is None else weights_path(start, root)
+    network = _network(recipe, seed, weights, preset_name)
+    split_seed = 0 if weights is None else _split_seed(weights)
     uri = resolve_uri(tracking_uri, root)
     check_reachable(uri)
     data = dataset()
-    train, validation = data.split(_SPLIT_SEED)
+    train, validation = data.split(split_seed)
     folder = claim_folder(Paths(root).trained, name, preset_name)
     say(network.summary())
     say(f"training {folder.name} on {data.name}: {len(train):,} images, {len(validation):,} to validate on")
     trainer = Trainer(network, recipe.training, train, validation, seed=child_seed(seed, 1))
-    origin = {"preset": preset_name, "seed": seed, "from": start}
+    origin = {"preset": preset_name, "seed": seed, "split_seed": split_seed, "from": start}
     known = {"name": data.name, "digest": data.digest, "source": str(data.path)}
     with TrialLog(folder) as log:
         log.start(
@@ -132,6 +130,16 @@ def _network(recipe: Recipe, seed: int, weights: Path | None, preset_name: str) 
             )
         network.restore(source.snapshot())
     return network
+
+
+def _split_seed(weights: Path) -> int:
+    """Returns the seed that parted the images for the net that `weights` are of.
+
+    The images to validate on stay the same whatever the new net's own seed is: it must not have seen them before.
+    """
+    extra = read_header(weights).get("extra", {})
+    found = extra.get("seed" if "study" in extra else "split_seed", 0)
+    return found if isinstance(found, int) and found >= 0 else 0
 
 
 def _follow(trainer: Trainer, images: int, progress: bool) -> Iterator[EpochMetrics]:
