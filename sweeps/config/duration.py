@@ -1,0 +1,27 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from sweeps.errors import ConfigError
+
+__all__ = ["parse_duration"]
+
+_DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.ASCII)
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_LONGEST_S = 366 * 24 * 3600.0
+
+
+def parse_duration(text: str | float) -> float:
+    """Returns the seconds that `text` means: "600", "90s", "30m", "2h", "1h30m", or a number of seconds.
+
+    Raises:
+        ConfigError: it means none, or not more than 0 and at most a year.
+    """
+    seconds = 0.0
+    if match := _DURATION.fullmatch(str(text).strip()):
+        seconds = sum(float(number) * _SECONDS[unit] for unit, number in match.groupdict().items() if number)
+    if not 0 < seconds <= _LONGEST_S:
+        raise ConfigError(f"a duration must be seconds above 0, or like 90s, 30m, 2h or 1h30m, but got {text!r:.60}.")
+    return seconds

@@ -1,0 +1,36 @@
+"""What is wrong where in a study's tables, before it is known from which file they come."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+__all__ = ["Fault", "dotted", "shown"]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Fault(Exception):
+    """The value at `path` breaks a rule; whoever knows the file makes a `ConfigError` of it.
+
+    Args:
+        path: the keys that lead to it.
+        rule: what must hold and what is there instead, as the rest of a sentence that begins with the dotted path.
+    """
+
+    def __init__(self, path: Sequence[str], rule: str) -> None:
+        super().__init__(f"{dotted(path)} {rule}")
+        self.path = tuple(path)
+
+
+def dotted(path: Sequence[str]) -> str:
+    """Returns the path as TOML writes it."""
+    return ".".join(key if _BARE.fullmatch(key) else json.dumps(key)[:60] for key in path)
+
+
+def shown(value: object) -> str:
+    """Returns a value as an error line shows it: short, and on one line."""
+    plain = isinstance(value, bool | str | list | dict)
+    text = json.dumps(value, default=str, ensure_ascii=False) if plain else " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,111 @@
+"""Finding a study's file, reading it, and the values that a call sets over it."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mnistnn.errors import nearest
+from sweeps.config.fault import Fault, shown
+from sweeps.config.model import StudyConfig, build
+from sweeps.errors import ConfigError
+from sweeps.paths import Paths
+
+__all__ = ["load_study"]
+
+_LARGEST_BYTES = 1_000_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def load_study(name_or_path: str | Path, *, root: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Reads a study's file and checks all of it.
+
+    Args:
+        name_or_path: the name of a file under `studies/`, or any TOML's path.
+        root: the project's folder.
+        overrides: "dotted.key=value" each; they hold over what the file says.
+
+    Raises:
+        ConfigError: there is no such file, it is no TOML, or a key or value breaks a rule; one line that names it.
+    """
+    path = _find(str(name_or_path), root)
+    shown_path = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    tables = _read(path, shown_path)
+    set_paths = {_override(tables, override): override for override in overrides}
+    study = tables.setdefault("study", {})
+    if isinstance(study, dict):
+        study.setdefault("name", path.stem)
+    try:
+        return build(tables)
+    except Fault as fault:
+        for keys, override in set_paths.items():
+            if fault.path[: len(keys)] == keys or keys[: len(fault.path)] == fault.path:
+                raise ConfigError(f"--set {shown(override)}: {fault}") from None
+        raise ConfigError(f"{shown_path}: {fault}") from None
+
+
+def _find(name_or_path: str, root: Path) -> Path:
+    if "\0" in name_or_path or not name_or_path.strip():
+        raise ConfigError(f"a study must be the name or the path of a TOML, but got {shown(name_or_path)}.")
+    if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file() and not path.is_absolute() and (root / path).is_file():
+            path = root / path
+        if not path.is_file():
+            raise ConfigError(f"a study's file must be there, but {shown(name_or_path)} is not; correct the path.")
+        return path.resolve()
+    studies = Paths(root).studies
+    path = studies / f"{name_or_path}.toml"
+    if not _NAME.fullmatch(name_or_path) or not path.is_file():
+        known = [file.stem for file in studies.glob("*.toml")]
+        remedy = nearest(name_or_path, known) if known else f"write one to {path.parent.name}/{path.name}."
+        raise ConfigError(f"a study must be in studies/, but {shown(name_or_path)} is not; {remedy}")
+    return path.resolve()
+
+
+def _read(path: Path, shown_path: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES + 1)
+        if len(content) > _LARGEST_BYTES:
+            raise ConfigError(f"{shown_path}: a study's file must be below 1 MB, but is larger; is it the right one?")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise ConfigError(f"{shown_path}: must be readable, but: {error.strerror}; see to its permissions.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{shown_path}: must be TOML, but: {reason}; correct it there.") from None
+
+
+def _override(tables: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Sets one value in the tables and returns the keys that lead to it."""
+    name, equals, text = override.partition("=")
+    keys = tuple(key.strip() for key in name.split("."))
+    if not equals or not all(keys) or len(keys) < 2:
+        raise ConfigError(f"--set must be like search.optimizer.adam.learning_rate=0.01, but got {shown(override)}.")
+    table = tables
+    for depth, key in enumerate(keys[:-1], 1):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            here = ".".join(keys[:depth])
+            raise ConfigError(f"--set {shown(override)}: {here} must be a table, but is {shown(table)}; set that.")
+    value = _value(text.strip())
+    if keys == ("pruner", "type") and value != table.get("type", "median"):
+        table.clear()  # the file's other keys are those of another pruner
+    table[keys[-1]] = value
+    return keys
+
+
+def _value(text: str) -> Any:
+    """Reads a value as TOML would; what is none is taken as a string."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    value = parsed["value"]
+    # A date is none of our values, but 2024-01-01 may be a name.
+    return text if len(parsed) > 1 or isinstance(value, datetime.date | datetime.time) else value

@@ -1,0 +1,233 @@
+"""StudyConfig: all that a study's file says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from mnistnn.errors import nearest
+from mnistnn.presets import PRESETS
+from sweeps.config.fault import Fault, shown
+from sweeps.config.search import SearchSpace, parse_search
+from sweeps.config.sections import (
+    DIRECTIONS,
+    Budget,
+    Ensemble,
+    Hyperband,
+    Limits,
+    Median,
+    NoPruner,
+    Pruner,
+    Sampler,
+    Section,
+    Study,
+    SuccessiveHalving,
+)
+from sweeps.errors import ConfigError
+
+__all__ = ["StudyConfig", "build"]
+
+# What must not change once a study has trials: they could not be compared, or could not be drawn again.
+_SPACE_KEYS = (
+    ("study", "metric"),
+    ("study", "direction"),
+    ("study", "seed"),
+    ("budget", "epochs"),
+    ("sampler", "type"),
+    ("limits",),
+    ("fixed",),
+    ("search",),
+)
+
+
+class StudyConfig(Section):
+    """All that a study's file says. Build it with `load_study` or `from_dict`."""
+
+    study: Study
+    budget: Budget
+    sampler: Sampler = Sampler()
+    pruner: Pruner = Median()
+    limits: Limits = Limits()
+    ensemble: Ensemble = Ensemble()
+    fixed: dict[str, Any] = {}
+    search: dict[str, Any] = {}
+
+    @field_validator("pruner", mode="before")
+    @classmethod
+    def _default_pruner(cls, value: Any) -> Any:
+        return {"type": "median"} | value if isinstance(value, dict) else value
+
+    @property
+    def name(self) -> str:
+        """What the study is called."""
+        return self.study.name
+
+    @property
+    def metric(self) -> Literal["val_loss", "val_accuracy"]:
+        """What a trial is judged by: "val_loss" or "val_accuracy"."""
+        return self.study.metric
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """Which way is better: "minimize" or "maximize"."""
+        return self.study.direction
+
+    @property
+    def seed(self) -> int:
+        """What everything random in the study derives from."""
+        return self.study.seed
+
+    @property
+    def baselines(self) -> list[str]:
+        """The presets that are tried first."""
+        return self.study.baselines
+
+    @classmethod
+    def from_dict(cls, tables: Mapping[str, Any]) -> StudyConfig:
+        """Builds the config that `to_dict` wrote.
+
+        Raises:
+            ConfigError: the tables break a rule; one line.
+        """
+        try:
+            return build(tables)
+        except Fault as fault:
+            raise ConfigError(f"study: {fault}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the tables of the file, with every default written out."""
+        tables = self.model_dump(by_alias=True, exclude_none=True)
+        # A limit that was taken away must not come back as its default.
+        tables["limits"] = self.limits.model_dump()
+        return tables
+
+    def search_space(self) -> SearchSpace:
+        """Returns the names and domains that `[fixed]` and `[search]` come to."""
+        return parse_search(self.fixed, self.search)
+
+    @property
+    def hash(self) -> str:
+        """Names the whole config, by 16 hexadecimal digits."""
+        return _digest(self.to_dict())
+
+    @property
+    def space_hash(self) -> str:
+        """Names what must not change on an existing study, by 16 hexadecimal digits."""
+        return _digest(_space_part(self.to_dict()))
+
+    def space_difference(self, other: Mapping[str, Any]) -> list[str]:
+        """Returns what differs from the config whose `to_dict` is `other`, of what must not: "path: theirs → ours"."""
+        theirs, ours = dict(_leaves(_space_part(other))), dict(_leaves(_space_part(self.to_dict())))
+        paths = [*theirs, *(path for path in ours if path not in theirs)]
+        return [
+            f"{path}: {shown(theirs[path]) if path in theirs else 'not there'} → "
+            f"{shown(ours[path]) if path in ours else 'not there'}"
+            for path in paths
+            if path not in theirs or path not in ours or theirs[path] != ours[path]
+        ]
+
+
+def build(tables: Mapping[str, Any]) -> StudyConfig:
+    """Builds the config that `tables` describe.
+
+    Raises:
+        Fault: they break a rule.
+    """
+    try:
+        config = StudyConfig.model_validate(tables)
+    except ValidationError as error:
+        raise _fault(error, tables) from None
+    if config.budget.trials is None and config.budget.time_s is None:
+        raise Fault(("budget",), 'must say when the study ends, but has neither trials nor time; add time = "5m".')
+    if config.direction != DIRECTIONS[config.metric]:
+        rule = (
+            f"must be {DIRECTIONS[config.metric]!r} for {config.metric!r}, but got {config.direction!r}; leave it out."
+        )
+        raise Fault(("study", "direction"), rule)
+    for name in config.baselines:
+        if name not in PRESETS:
+            raise Fault(("study", "baselines"), f"must be presets, but got {shown(name)}; {nearest(name, PRESETS)}")
+    if len(set(config.baselines)) < len(config.baselines):
+        raise Fault(("study", "baselines"), f"must name each once, but got {shown(config.baselines)}; take one out.")
+    space = config.search_space()
+    if config.sampler.type == "grid":
+        space.check_enumerated()
+    return config
+
+
+def _fault(error: ValidationError, tables: Mapping[str, Any]) -> Fault:
+    """Returns the one thing to say of all that pydantic found: an unknown key first, for it may explain the rest."""
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")[0]
+    path = [str(part) for part in details["loc"]]
+    if len(path) > 1 and path[0] == "pruner":
+        del path[1]  # pydantic puts the tag of the union in between
+    if details["type"] == "extra_forbidden":
+        table = _model_at(path[:-1], tables)
+        known = [field.alias or name for name, field in table.model_fields.items()]
+        return Fault(path, f"is not a key of a study; {nearest(path[-1], known)}")
+    if details["type"] == "missing":
+        return Fault(path, "must be given, but is not there; add it.")
+    return Fault(path, _rule(details))
+
+
+def _rule(details: ErrorDetails) -> str:
+    context = details.get("ctx", {})
+    if isinstance(reason := context.get("error"), ConfigError):
+        return f"does not hold: {reason}"
+    given = details["input"]
+    if details["type"] == "union_tag_invalid":
+        known = [name.strip("' ") for name in str(context["expected_tags"]).split(",")]
+        tag = given.get("type") if isinstance(given, dict) else given
+        return f"has an unknown type {shown(tag)}; {nearest(str(tag), known)}"
+    if details["type"] == "string_pattern_mismatch":
+        return f"must be letters, digits, - and _, at most 100, the first no sign, but got {shown(given)}; rename it."
+    if details["type"] == "literal_error":
+        known = [name.strip("' ") for name in str(context["expected"]).replace(" or ", ", ").split(",")]
+        return f"must be known, but {shown(given)} is not; {nearest(str(given), known)}"
+    if details["type"] in ("model_type", "dict_type"):
+        return f"must be a table, but got {shown(given)}; write it as [{'.'.join(map(str, details['loc']))}]."
+    return f"{details['msg'].replace('Input should', 'must')}, but got {shown(given)}; correct it."
+
+
+def _model_at(path: list[str], tables: Mapping[str, Any]) -> type[BaseModel]:
+    if not path:
+        return StudyConfig
+    if path[0] == "pruner":
+        models: dict[str, type[BaseModel]] = {
+            "median": Median,
+            "successive_halving": SuccessiveHalving,
+            "hyperband": Hyperband,
+            "none": NoPruner,
+        }
+        return models[str(tables["pruner"].get("type", "median"))]
+    model = StudyConfig.model_fields[path[0]].annotation
+    assert isinstance(model, type)  # for mypy: only pruner is a union
+    assert issubclass(model, BaseModel)
+    return model
+
+
+def _space_part(tables: Mapping[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = {}
+    for path in _SPACE_KEYS:
+        value: Any = tables
+        for key in path:
+            value = value.get(key, {}) if isinstance(value, Mapping) else {}
+        part[".".join(path)] = value
+    return part
+
+
+def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tables.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value != {}:
+            yield prefix + key, value
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,132 @@
+"""The sections of a study's file, but for what is fixed and searched."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sweeps.config.duration import parse_duration
+
+__all__ = [
+    "DIRECTIONS",
+    "Budget",
+    "Ensemble",
+    "Hyperband",
+    "Limits",
+    "Median",
+    "NoPruner",
+    "Pruner",
+    "Sampler",
+    "Section",
+    "Study",
+    "SuccessiveHalving",
+]
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+"""Names become folders and addresses: nothing in them may mean anything to either."""
+
+DIRECTIONS = {"val_loss": "minimize", "val_accuracy": "maximize"}
+"""Which way each metric gets better."""
+
+
+def _whole(value: object) -> object:
+    """Lets a count be written as 3e6."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _seconds(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
+Count = Annotated[int, Field(ge=1)]
+LargeCount = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table whose keys are all known, and of the right types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Study(Section):
+    """What the study is called, and what it is about."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    metric: Literal["val_loss", "val_accuracy"] = "val_loss"
+    direction: Literal["minimize", "maximize"]
+    seed: int = Field(default=0, ge=0)
+    baselines: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direct(cls, values: Any) -> Any:
+        """The metric says which way is better."""
+        if isinstance(values, dict):
+            return {"direction": DIRECTIONS.get(str(values.get("metric", "val_loss")), "minimize")} | values
+        return values
+
+
+class Budget(Section):
+    """When a study is done. `epochs` are those of one trial."""
+
+    trials: Count | None = None
+    time_s: Annotated[float | None, BeforeValidator(_seconds), Field(alias="time")] = None
+    epochs: int = Field(ge=1, le=1000)
+
+
+class Sampler(Section):
+    """How trials are proposed. TPE draws `startup_trials` at random before it models anything."""
+
+    type: Literal["tpe", "random", "qmc", "grid"] = "tpe"
+    startup_trials: Count = 10
+
+
+class Median(Section):
+    """Stop a trial whose best epoch so far is worse than the median of the others at the same epoch."""
+
+    type: Literal["median"] = "median"
+    startup_trials: int = Field(default=5, ge=0)
+    warmup_epochs: int = Field(default=1, ge=0)
+    interval_epochs: Count = 1
+    min_trials: Count = 1
+
+
+class SuccessiveHalving(Section):
+    """Let the best 1 in `reduction_factor` go on at each rung, min_epochs and its multiples by that factor."""
+
+    type: Literal["successive_halving"]
+    min_epochs: Count = 1
+    reduction_factor: int = Field(default=3, ge=2)
+
+
+class Hyperband(Section):
+    """Successive halving with several first rungs side by side; wants many trials."""
+
+    type: Literal["hyperband"]
+    min_epochs: Count = 1
+    reduction_factor: int = Field(default=3, ge=2)
+
+
+class NoPruner(Section):
+    """Every trial runs to its last epoch."""
+
+    type: Literal["none"]
+
+
+Pruner = Annotated[Median | SuccessiveHalving | Hyperband | NoPruner, Field(discriminator="type")]
+
+
+class Limits(Section):
+    """What an architecture may cost: multiply-adds an image, trained numbers, and megabytes of a worker's memory."""
+
+    macs: LargeCount | None = 10_000_000
+    params: LargeCount | None = None
+    memory_mb: LargeCount | None = 400
+
+
+class Ensemble(Section):
+    """Which trials are averaged; fewer than `top` if there are fewer."""
+
+    top: Count = 5
+    method: Literal["mean", "greedy"] = "mean"

@@ -1,0 +1,70 @@
+"""How the values of a trial are shown: a short name for its network, and one column for each thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from sweeps.config.legal import AUGMENT, BLOCK, NET, NET_DEFAULTS, NONE, TRAINING, slots
+
+__all__ = ["architecture_label", "plain_columns"]
+
+_SHORT: Final = {"batch_norm": "bn"}
+_PLURAL: Final = {"kernel": "kernels", "pool": "pools"}
+
+
+def architecture_label(values: Mapping[str, Any]) -> str:
+    """Returns a short text for a network, such as "conv 32-64 k5-3 bn dense 128"; what is usual is left out."""
+    words = _blocks(values) if values["blocks"] else []
+    for name in ("norm", "activation", "pooling", "extra"):
+        if values.get(name, NONE) not in (NONE, slots()[name].default):
+            words.append(_SHORT.get(values[name], values[name]))
+    if values["dense_units"]:
+        words.append(f"dense {values['dense_units']}")
+    return " ".join(words) or "linear"
+
+
+def _blocks(values: Mapping[str, Any]) -> list[str]:
+    numbers = range(1, values["blocks"] + 1)
+    convs = [values[f"convs_{i}"] for i in numbers]
+    filters = [str(values[f"filters_{i}"]) for i in numbers]
+    kernels = [str(values[f"kernel_{i}"]) for i in numbers]
+    words = ["conv", "-".join(f"{f}x{n}" if n > 1 else f for f, n in zip(filters, convs, strict=True))]
+    words.append("k" + "-".join(kernels[:1] if len(set(kernels)) == 1 else kernels))
+    pooled = [str(i) for i in numbers if values[f"pool_{i}"]]
+    if len(pooled) < len(numbers):
+        words.append(f"pool {','.join(pooled)}" if pooled else "no pool")
+    if values["padding"] != NET_DEFAULTS["padding"]:
+        words.append(values["padding"])
+    return words
+
+
+def plain_columns(values: Mapping[str, Any], space: Iterable[str]) -> dict[str, Any]:
+    """Returns the values with those of all blocks in one column, and without the Specs' names where that is clear.
+
+    Args:
+        values: all values of a trial.
+        space: all plain names of its study, so that every trial has the same columns.
+    """
+    bare = _bare_names(space)
+    blocks = {f"{name}_{number}": name for name in BLOCK for number in range(1, values["blocks"] + 1)}
+    shown: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in blocks:
+            column = _PLURAL.get(blocks[name], blocks[name])
+            shown[column] = f"{shown[column]}-{int(value)}" if column in shown else f"{int(value)}"
+        else:
+            shown[bare.get(name, name)] = value
+    return shown
+
+
+def _bare_names(space: Iterable[str]) -> dict[str, str]:
+    """Returns the names to show for "spec.field": the field's alone where no other column is called so."""
+    known = slots()
+    optimizer = known["optimizer"]
+    bare = {f"{name}.{field}": field for name in optimizer.names() for field in optimizer.legal(name)}
+    taken = {*NET, *TRAINING, *known, *bare.values(), AUGMENT.name, "blocks", "epochs", "architecture"}
+    others = [name for name in space if "." in name and name not in bare]
+    fields = [name.partition(".")[2] for name in others]
+    free = {field for field in fields if field not in taken and fields.count(field) == 1}
+    return bare | {name: field for name, field in zip(others, fields, strict=True) if field in free}

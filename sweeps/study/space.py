@@ -1,0 +1,328 @@
+"""Space: the walk from a study's domains to one architecture and one training, in an order that never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from mnistnn import presets
+from mnistnn.architecture import Block, ConvNet
+from mnistnn.domains import Choice, Domain, FloatRange
+from mnistnn.errors import SpecError
+from mnistnn.network import IMAGE_SHAPE, Network
+from mnistnn.recipe import Recipe
+from mnistnn.spec import Spec
+from mnistnn.training import TrainingSpec
+from sweeps.config import StudyConfig
+from sweeps.config.fault import Fault
+from sweeps.config.legal import AUGMENT, BLOCK, MAX_BLOCKS, NET, NONE, TRAINING, Slot, flatten, slots
+from sweeps.config.search import settled
+from sweeps.errors import ConfigError
+from sweeps.study.labels import architecture_label, plain_columns
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Space", "Suggest", "Values"]
+
+Values: TypeAlias = dict[str, Any]
+"""A trial's choices by plain name: "filters_1", "adam.learning_rate"; only numbers, strings and booleans."""
+
+Suggest: TypeAlias = Callable[[str, Domain], Any]
+
+# What is only asked where it means something: where one of these is not 0.
+_NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "padding": ("blocks",),
+    "pooling": ("blocks",),
+    "extra": ("blocks",),
+    "block_dropout": ("blocks",),
+    "dense_dropout": ("dense_units",),
+    "activation": ("blocks", "dense_units"),
+    "norm": ("blocks", "dense_units"),
+}
+_SMALLEST_POOLED = 4
+_LARGEST_GRID = 100_000
+
+# What a worker takes besides its network: Python, NumPy, Optuna and the pages of the images that it has read.
+_WORKER_MB = 130
+# Vectors as long as the params, besides those of the network: the optimizer's two, the best epoch's copy.
+_EXTRA_VECTORS = 3
+
+
+class Space:
+    """What a study searches.
+
+    Args:
+        config: the study.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self._config = config
+        self._search = config.search_space()
+        self._domains = self._search.domains
+        self._limits = config.limits
+        self._reasons: dict[tuple[Any, ...], str | None] = {}
+
+    @property
+    def searched(self) -> dict[str, Domain]:
+        """All names that a trial may be asked for, with their domains, in an order that never changes."""
+        blocks = self._domains["blocks"]
+        most = max(blocks.values) if isinstance(blocks, Choice) else blocks.high
+        beyond = {f"{name}_{number}" for name in BLOCK for number in range(int(most) + 1, MAX_BLOCKS + 1)}
+        return {name: domain for name, domain in self._domains.items() if name not in beyond and not settled(domain)}
+
+    # The walk
+
+    def walk(self, suggest: Suggest, overrides: Mapping[str, Any] | None = None) -> Values:
+        """Chooses a value for each name that means something, what depends on others after them.
+
+        Args:
+            suggest: gives a value of the domain for the name; it is not asked where only one value is left.
+            overrides: values that hold instead, whether they lie in the space or not.
+
+        Returns:
+            All values, those that were not asked for included.
+        """
+        overrides = overrides or {}
+
+        def resolve(name: str, default: Any) -> Any:
+            if name in overrides:
+                return overrides[name]
+            domain = self._domains.get(name)
+            if domain is None:  # a field of a Spec that is only here by an override
+                return default
+            return domain.values[0] if isinstance(domain, Choice) and settled(domain) else suggest(name, domain)
+
+        return self._walk(resolve)
+
+    def values(self, given: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Values:
+        """Returns all values of a trial from those that were asked for, as Optuna keeps them."""
+        return self.walk(lambda name, _: given[name], overrides)
+
+    def suggest_with(self, trial: optuna.trial.BaseTrial, overrides: Mapping[str, Any] | None = None) -> Values:
+        """Walks with what an Optuna trial suggests."""
+
+        def suggest(name: str, domain: Domain) -> Any:
+            if isinstance(domain, Choice):
+                return trial.suggest_categorical(name, domain.values)
+            if isinstance(domain, FloatRange):
+                return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+            return trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+        return self.walk(suggest, overrides)
+
+    def _walk(self, resolve: Callable[[str, Any], Any]) -> Values:
+        values: Values = {}
+
+        def ask(name: str, default: Any = None) -> None:
+            needs = _NEEDS.get(name)
+            if needs is None or any(values[need] for need in needs):
+                values[name] = resolve(name, default)
+
+        def fill(slot: Slot) -> None:
+            ask(slot.name)
+            for name in [] if slot.name not in values else values[slot.name].split("+"):
+                for field, default in slot.defaults(name).items():
+                    ask(f"{name}.{field}", default)
+
+        known = slots()
+        ask("blocks")
+        ask("padding")
+        fill(known["pooling"])
+        self._walk_blocks(values, ask)
+        ask("dense_units")
+        for name, slot in known.items():
+            if name not in ("pooling", "optimizer", "schedule"):
+                fill(slot)
+        for name in NET:
+            if name not in ("padding", "dense_units"):
+                ask(name)
+        fill(known["optimizer"])
+        fill(known["schedule"])
+        for name in TRAINING:
+            ask(name)
+        fill(AUGMENT)
+        return values
+
+    def _walk_blocks(self, values: Values, ask: Callable[[str], None]) -> None:
+        """Asks for each block, and whether it pools only where a map is large enough and leaves no odd row."""
+        side = IMAGE_SHAPE[0]
+        size = values.get(f"{values.get('pooling')}.size", 2)
+        for number in range(1, values["blocks"] + 1):
+            for name in BLOCK:
+                if name != "pool":
+                    ask(f"{name}_{number}")
+            if values["padding"] == "valid":
+                side -= values[f"convs_{number}"] * (values[f"kernel_{number}"] - 1)
+            if side >= _SMALLEST_POOLED and side % size == 0:
+                ask(f"pool_{number}")
+            else:
+                values[f"pool_{number}"] = False
+            if values[f"pool_{number}"]:
+                side //= size
+
+    # What values mean
+
+    def convnet(self, values: Mapping[str, Any]) -> ConvNet:
+        """Returns the architecture that `values` describe; what they leave out takes its default."""
+        blocks = tuple(
+            Block(**{name: values[f"{name}_{number}"] for name in BLOCK if f"{name}_{number}" in values})
+            for number in range(1, values["blocks"] + 1)
+        )
+        fields: dict[str, Any] = {name: values[name] for name in NET if name in values}
+        for name, slot in slots().items():
+            if name in values and name not in ("optimizer", "schedule"):
+                fields[name] = _spec(slot, values[name], values)
+        return ConvNet(blocks=blocks, **fields)
+
+    def recipe(self, values: Mapping[str, Any]) -> Recipe:
+        """Returns the network and the training that `values` describe, over the study's epochs.
+
+        Raises:
+            SpecError: a value is not legal.
+        """
+        known = slots()
+        numbers: dict[str, Any] = {name: values[name] for name in TRAINING if name in values}
+        training = TrainingSpec(
+            epochs=self._config.budget.epochs,
+            optimizer=_spec(known["optimizer"], values["optimizer"], values),
+            schedule=_spec(known["schedule"], values["schedule"], values),
+            augment=tuple(_spec(AUGMENT, name, values) for name in values["augment"].split("+") if name != NONE),
+            **numbers,
+        )
+        return Recipe(self.convnet(values).network(), training)
+
+    def impossible(self, values: Mapping[str, Any]) -> str | None:
+        """Says why the architecture cannot be, by its shape or by the study's limits; None where it can."""
+        # A rate costs the same whatever it is, as long as it is not 0.
+        key = tuple(
+            (name, bool(v) if isinstance(v, float) else v) for name, v in values.items() if _costs(name, values)
+        )
+        if key not in self._reasons:
+            self._reasons[key] = self._impossible(values)
+        return self._reasons[key]
+
+    def _impossible(self, values: Mapping[str, Any]) -> str | None:
+        try:
+            spec = self.convnet(values).network()
+            network = Network(spec, batch_size=values["batch_size"], initialise=False)
+        except SpecError as error:
+            return f"shape: {error}"
+        memory_mb = _WORKER_MB + (network.nbytes + _EXTRA_VECTORS * network.arena.params.nbytes) / 1e6
+        costs = {"macs": network.macs, "params": network.param_count, "memory_mb": round(memory_mb)}
+        for name, cost in costs.items():
+            limit = getattr(self._limits, name)
+            if limit is not None and cost > limit:
+                return f"{name}: {cost:,} is above the limit of {limit:,}"
+        return None
+
+    # Grid and presets
+
+    def enumerate(self) -> list[Values]:
+        """Returns every possible point of an enumerated space once, as the values that are asked for.
+
+        Raises:
+            ConfigError: a domain is a range without steps, or there are too many points.
+        """
+        try:
+            self._search.check_enumerated()
+        except Fault as fault:
+            raise ConfigError(f"study {self._config.name!r}: {fault}") from None
+        # Depth first: `answers` holds which of how many values each question of a walk is answered with.
+        answers: list[tuple[int, int]] = []
+        found: list[Values] = []
+        for _ in range(_LARGEST_GRID):
+            asked: Values = {}
+            values = self.walk(_Answering(answers, asked))
+            if self.impossible(values) is None:
+                found.append(asked)
+            while answers and answers[-1][0] + 1 == answers[-1][1]:
+                answers.pop()
+            if not answers:
+                return found
+            index, count = answers.pop()
+            answers.append((index + 1, count))
+        raise ConfigError(f"a grid must have at most {_LARGEST_GRID:,} points, but this has more; search fewer values.")
+
+    def preset_values(self, name: str) -> tuple[Values, Values]:
+        """Returns a preset as this study's trials would have it: the values that fit the space, and those that do not.
+
+        The schedule and the epochs stay the study's.
+
+        Raises:
+            SpecError: there is no preset of that name.
+        """
+        wanted = flatten(presets.architecture(name), presets.preset(name).training)
+        schedule = slots()["schedule"].name
+        ours = (schedule, self._domains[schedule].values[0])  # type: ignore[union-attr]  # it is always settled
+        fits: Values = {}
+        overrides: Values = {}
+
+        def resolve(name: str, default: Any) -> Any:
+            domain = self._domains.get(name)
+            if name.partition(".")[0] in ours:
+                return domain.values[0] if isinstance(domain, Choice) else default
+            value = wanted.get(name, default)
+            if domain is None or not domain.contains(value):
+                overrides[name] = value
+            elif not settled(domain):
+                fits[name] = value
+            return value
+
+        self._walk(resolve)
+        return fits, overrides
+
+    # How values are shown
+
+    def architecture(self, values: Mapping[str, Any]) -> str:
+        """Returns a short text for the network, such as "conv 32-64 k5-3 bn dense 128"."""
+        return architecture_label(values)
+
+    def plain(self, values: Mapping[str, Any]) -> Values:
+        """Returns what a table of trials shows: one column for a thing, whatever the optimizer or the block.
+
+        `learning_rate` stands for "adam.learning_rate" as for any other's, `filters` is "32-64" for two blocks.
+        """
+        columns = plain_columns(values, self._domains)
+        return {"architecture": self.architecture(values)} | columns | {"epochs": self._config.budget.epochs}
+
+
+class _Answering:
+    """Answers a walk's questions as `answers` says, and each one after those with its first value."""
+
+    def __init__(self, answers: list[tuple[int, int]], asked: Values) -> None:
+        self._answers = answers
+        self._asked = asked
+
+    def __call__(self, name: str, domain: Domain) -> Any:
+        points = _points(domain)
+        place = len(self._asked)
+        if place == len(self._answers):
+            self._answers.append((0, len(points)))
+        self._asked[name] = points[self._answers[place][0]]
+        return self._asked[name]
+
+
+def _spec(slot: Slot, name: str, values: Mapping[str, Any]) -> Spec | None:
+    if name == NONE:
+        return None
+    fields = {field: values[f"{name}.{field}"] for field in slot.legal(name) if f"{name}.{field}" in values}
+    return slot.registry.get(name)(**fields)
+
+
+def _costs(name: str, values: Mapping[str, Any]) -> bool:
+    """Says whether a value of this name can change what a network costs: not if it is the training's."""
+    spec, _, field = name.partition(".")
+    if field:
+        return spec not in (values["optimizer"], values["schedule"], *values["augment"].split("+"))
+    return name == "batch_size" or name not in (*TRAINING, "optimizer", "schedule", AUGMENT.name)
+
+
+def _points(domain: Domain) -> list[Any]:
+    if isinstance(domain, Choice):
+        return list(domain.values)
+    if isinstance(domain, FloatRange):
+        assert domain.step is not None  # for mypy: checked before the walk
+        count = round((domain.high - domain.low) / domain.step) + 1
+        return [min(domain.low + index * domain.step, domain.high) for index in range(count)]
+    return list(range(domain.low, domain.high + 1, domain.step))
