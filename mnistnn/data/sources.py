@@ -20,7 +20,7 @@ import numpy as np
 
 from mnistnn.data.checks import one_line, open_input, refuse
 from mnistnn.data.dataset import FILES, MNIST_DIGESTS, Dataset, find_files, load_dataset, stratified
-from mnistnn.data.gz import gunzip
+from mnistnn.data.gz import gunzip, is_gzip
 from mnistnn.data.idx import write_idx
 from mnistnn.data.kaggle_csv import read_csv
 from mnistnn.errors import DataError
@@ -163,7 +163,8 @@ def _fetch_mirror(address: str, folder: Path, progress: bool) -> None:
         for name in (name for name in FILES if not _is_own(name, folder)):
             packed = _download(f"{address}{name}.gz", Path(temporary) / f"{name}.gz", progress)
             try:
-                data = gunzip(packed, _SIZES[name])
+                # A server that calls gzip the transfer's encoding has it undone on the way.
+                data = gunzip(packed, _SIZES[name]) if is_gzip(packed) else packed.read_bytes()
             except DataError as error:
                 raise _Unavailable(f"{name}.gz is damaged or another file") from error
             _keep(name, data, folder)
@@ -175,8 +176,9 @@ def _download(address: str, path: Path, progress: bool) -> Path:
     from tqdm import tqdm
 
     pooch.get_logger().setLevel("WARNING")  # it would print the digest of what it got as advice
-    # None: a bar on a terminal only.
-    bar = tqdm(desc=path.name, unit="B", unit_scale=True, leave=False, delay=0.2, disable=None if progress else True)
+    # `disable=None`: only on a terminal. `total`: Pooch sets it, but takes a bar without one for none.
+    disable = None if progress else True
+    bar = tqdm(desc=path.name, total=1, unit="B", unit_scale=True, leave=False, delay=0.2, disable=disable)
     downloader = pooch.HTTPDownloader(timeout=(_CONNECT_S, _READ_S), progressbar=cast(Any, bar))
     try:
         with bar:
