@@ -1,4 +1,4 @@
-"""A convolutional network in NumPy: layers, optimizers, training, checkpoints. Nothing is imported before it is used."""
+"""A convolutional network in NumPy: layers, optimizers, training, checkpoints; each imported when it is used."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from mnistnn.domains import Choice, FloatRange, IntRange
 from mnistnn.layer import LayerSpec
@@ -89,7 +89,7 @@ class ConvNet(Spec):
             yield self.extra
         yield from self._dropout(self.block_dropout)
 
-    def _weights(self) -> dict[str, object]:
+    def _weights(self) -> dict[str, Any]:
         """How a hidden layer's weights begin; its bias is left out where a norm would take it off again."""
         init = "he" if isinstance(self.activation, ReLUSpec) else "lecun"
         return {"init": init, "init_scale": self.init_scale, "bias": self.norm is None}

@@ -150,9 +150,7 @@ def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     return sha256_bytes(data)
 
 
-def _read(
-    path: Path, kind: str | None, *, only_header: bool = False
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _read(path: Path, kind: str | None, *, only_header: bool = False) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [member for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
 
 from mnistnn.errors import SpecError
 
@@ -88,11 +89,13 @@ def _check_bounds(low: float, high: float, log: bool) -> None:
         raise SpecError(f"`low > 0` must hold on a log scale, but got (low={low}).")
 
 
-@functools.cache
 def domains_of(spec_class: type) -> dict[str, Domain]:
     """Returns the domain of every field of a Spec class that its annotation gives one, by the field's name."""
-    domains: dict[str, Domain] = {}
-    for name, hint in get_type_hints(spec_class, include_extras=True).items():
-        if get_origin(hint) is Annotated:
-            domains.update({name: extra for extra in get_args(hint)[1:] if isinstance(extra, Domain)})
-    return domains
+    return _domains_of(spec_class)
+
+
+@functools.cache
+def _domains_of(spec_class: Hashable) -> dict[str, Domain]:
+    hints = get_type_hints(spec_class, include_extras=True)
+    extras = [(name, extra) for name, hint in hints.items() for extra in getattr(hint, "__metadata__", ())]
+    return {name: extra for name, extra in extras if isinstance(extra, Domain)}

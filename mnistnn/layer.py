@@ -73,11 +73,11 @@ class Layer(ABC):
         self.params: tuple[Param, ...] = ()
         self.rng: np.random.Generator | None = None
 
-    def initialise(self, rng: np.random.Generator) -> None:
+    def initialise(self, rng: np.random.Generator) -> None:  # noqa: B027  # most layers have nothing to draw
         """Draws the params' first values into their views."""
 
     @abstractmethod
-    def forward(self, x: Floats, *, train: bool) -> Floats:
+    def forward(self, x: Any, *, train: bool) -> Floats:
         """Computes the layer's output; never writes `x`.
 
         Shape:

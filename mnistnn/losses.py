@@ -12,7 +12,7 @@ __all__ = ["SoftmaxCrossEntropy", "softmax"]
 
 def softmax(logits: Floats, out: Floats | None = None) -> Floats:
     """Returns exp(z) / Σ exp(z) along the last axis; the largest logit is taken off first, so nothing overflows."""
-    shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), out=out)
+    shifted: Floats = np.subtract(logits, logits.max(axis=-1, keepdims=True), out=out)
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=-1, keepdims=True)
     return shifted

@@ -11,10 +11,11 @@ from numpy.typing import DTypeLike
 
 from mnistnn.arena import Arena
 from mnistnn.errors import SpecError
+from mnistnn.fusion import fuse
 from mnistnn.layer import BuildContext, Layer, LayerSpec
 from mnistnn.losses import softmax
 from mnistnn.registry import layer as layer_registry
-from mnistnn.types import Floats, Ints, Shape
+from mnistnn.types import Floats, Images, Ints, Shape
 
 if TYPE_CHECKING:
     from mnistnn.training import EpochMetrics, TrainingSpec
@@ -78,6 +79,7 @@ class Network:
         seed: what the weights, and the layers that draw, begin from.
         dtype: float32 in work, float64 in gradient checks.
         initialise: False leaves the weights at zero, for who only wants to measure or to load.
+        fused: False runs the plain layers one by one instead of the fast plan over them.
 
     Attributes:
         layers: the layers by name.
@@ -95,6 +97,7 @@ class Network:
         seed: int | np.random.SeedSequence = 0,
         dtype: DTypeLike = np.float32,
         initialise: bool = True,
+        fused: bool = True,
     ) -> None:
         if batch_size < 1:
             raise SpecError(f"`batch_size >= 1` must hold, but got {batch_size}.")
@@ -103,24 +106,33 @@ class Network:
         self.arena = Arena(dtype)
         self.layers: dict[str, Layer] = {}
         context = BuildContext(self.arena, batch_size, input_grad=False)
+        buffer_bytes: dict[Layer, int] = {}
         shape = IMAGE_SHAPE
         for index, (name, layer_spec) in enumerate(spec.named_layers()):
             context.name, context.seed = name, child_seed(seed, index, 1)
+            before = context.buffer_bytes
             built = layer_spec.build(shape, context)
+            buffer_bytes[built] = context.buffer_bytes - before
             context.input_grad = context.input_grad or bool(built.params)
             self.layers[name] = built
             shape = built.out_shape
         if len(shape) != 1:
-            raise SpecError(f"a network must end in a row of logits, but its last layer gives {shape}; add a dense layer.")
+            raise SpecError(
+                f"a network must end in a row of logits, but its last layer gives {shape}; add a dense layer."
+            )
         self.classes = shape[0]
         self.arena.allocate()
-        self._buffer_bytes = context.buffer_bytes
+        self._forward_order = list(self.layers.values())
+        if fused:
+            self._forward_order = fuse(self._forward_order, context)
+        # What the plan leaves out was reserved, but is never touched, so the system gives it no memory.
+        plain = sum(buffer_bytes.values())
+        self._buffer_bytes = context.buffer_bytes - plain + sum(buffer_bytes.get(b, 0) for b in self._forward_order)
         # Backward stops at the first layer that has params: nothing below it learns.
-        ordered = list(self.layers.values())
-        first = next((i for i, built in enumerate(ordered) if built.params), len(ordered))
-        self._forward_order, self._backward_order = ordered, ordered[first:][::-1]
+        first = next((i for i, built in enumerate(self._forward_order) if built.params), len(self._forward_order))
+        self._backward_order = self._forward_order[first:][::-1]
         if initialise:
-            for index, built in enumerate(ordered):
+            for index, built in enumerate(self.layers.values()):
                 built.initialise(np.random.Generator(np.random.PCG64(child_seed(seed, index, 0))))
 
     @property
@@ -143,16 +155,17 @@ class Network:
         """The generators of the layers that draw, by the layer's name."""
         return {name: built.rng for name, built in self.layers.items() if built.rng is not None}
 
-    def forward(self, images: Floats, *, train: bool = False) -> Floats:
+    def forward(self, images: Images, *, train: bool = False) -> Floats:
         """Returns the logits of a batch, in a buffer that is good until the next call.
 
         Shape:
             images: (B, 28, 28), B ≤ batch_size, uint8 or float, in pixel units 0 to 255 → (B, classes)
         """
-        x = images
+        x: Any = images
         for built in self._forward_order:
             x = built.forward(x, train=train)
-        return x
+        logits: Floats = x
+        return logits
 
     def backward(self, dlogits: Floats) -> None:
         """Sets all grads from the gradient by the last training batch's logits. May overwrite `dlogits`."""
@@ -160,7 +173,7 @@ class Network:
         for built in self._backward_order:
             dy = built.backward(dy)
 
-    def predict_proba(self, images: Floats) -> Floats:
+    def predict_proba(self, images: Images) -> Floats:
         """Returns the softmax outputs of any number of images, batch by batch.
 
         Shape:
@@ -172,7 +185,7 @@ class Network:
             softmax(self.forward(images[rows]), out=probs[rows])
         return probs
 
-    def predict(self, images: Floats) -> Ints:
+    def predict(self, images: Images) -> Ints:
         """Returns the likeliest class of each image. Shape: (N, 28, 28) → (N,)."""
         return cast("Ints", self.predict_proba(images).argmax(axis=1))
 
@@ -187,10 +200,10 @@ class Network:
 
     def fit(
         self,
-        images: Floats,
+        images: Images,
         labels: Ints,
         *,
-        validation: tuple[Floats, Ints] | None = None,
+        validation: tuple[Images, Ints] | None = None,
         training: TrainingSpec | None = None,
         seed: int | np.random.SeedSequence = 0,
         progress: bool = True,

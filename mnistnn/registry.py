@@ -33,7 +33,7 @@ class Registry:
         self._roles: dict[str, str | None] = {}
 
     def __call__(self, name: str, *, role: str | None = None) -> Callable[[SpecClass], SpecClass]:
-        """Registers the decorated Spec class under `name`; `role` names the slot of an architecture that it can fill."""
+        """Registers the decorated Spec class under `name`; `role` names the slot of an architecture that it fills."""
 
         def register(spec_class: SpecClass) -> SpecClass:
             if name in self._classes:
@@ -76,14 +76,15 @@ class Registry:
         Raises:
             SpecError: an unknown type or field, or a value outside its domain.
         """
-        if not isinstance(values, Mapping) or not isinstance(values.get("type"), str):
+        name = values.get("type") if hasattr(values, "get") else None
+        if not isinstance(name, str):
             raise SpecError(f"a {self.kind} must be a table with a `type`, but got {values!r}.")
-        spec_class = self.get(values["type"])
-        known = {field.name for field in fields(spec_class)}
-        given = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "type"}
-        for name in given:
-            if name not in known:
-                raise SpecError(f"{self.kind} {values['type']!r} has no field {name!r}; {nearest(name, known)}")
+        spec_class = self.get(name)
+        known = {known.name for known in fields(spec_class)}
+        given = {field: tuple(v) if isinstance(v, list) else v for field, v in values.items() if field != "type"}
+        for field in given:
+            if field not in known:
+                raise SpecError(f"{self.kind} {name!r} has no field {field!r}; {nearest(field, known)}")
         return spec_class(**given)
 
     def _discover(self) -> None:

@@ -20,7 +20,7 @@ from mnistnn.optimizers.adam import Adam
 from mnistnn.registry import augmentation, optimizer, schedule
 from mnistnn.schedules import Constant
 from mnistnn.spec import Spec
-from mnistnn.types import Floats, Ints
+from mnistnn.types import Floats, Images, Ints, UInt8s
 
 if TYPE_CHECKING:
     import pandas
@@ -92,7 +92,7 @@ class EpochMetrics:
     learning_rate: float
 
 
-def evaluate(network: Network, images: Floats, labels: Ints) -> tuple[float, float]:
+def evaluate(network: Network, images: Images, labels: Ints) -> tuple[float, float]:
     """Returns the mean cross-entropy and the accuracy, batch by batch, from logits.
 
     Shape:
@@ -216,7 +216,7 @@ class Trainer:
             learning_rate=rate,
         )
 
-    def _train_step(self, images: Floats, labels: Ints) -> float:
+    def _train_step(self, images: UInt8s, labels: Ints) -> float:
         """Takes one step and returns its learning rate."""
         for augmenter in self._augmenters:
             images = augmenter(images, self.rngs["augment"])
@@ -245,7 +245,9 @@ class Trainer:
         self.best = self.network.snapshot()
 
 
-def follow(trainer: Trainer, *, progress: bool = True, stop: Callable[[], bool] = lambda: False) -> Iterator[EpochMetrics]:
+def follow(
+    trainer: Trainer, *, progress: bool = True, stop: Callable[[], bool] = lambda: False
+) -> Iterator[EpochMetrics]:
     """Runs a training under a tqdm bar of its epochs.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "Ints", "Shape", "UInt8s"]
+__all__ = ["Floats", "Images", "Ints", "Shape", "UInt8s"]
 
 Shape: TypeAlias = tuple[int, ...]
 """The shape of one image's activation, without the batch axis: (H, W, C) or (features,)."""
@@ -17,3 +17,6 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 
 Ints: TypeAlias = NDArray[np.integer[Any]]
 UInt8s: TypeAlias = NDArray[np.uint8]
+
+Images: TypeAlias = NDArray[np.uint8] | Floats
+"""Pictures in pixel units, 0 to 255: bytes as they lie in a file, or floats."""

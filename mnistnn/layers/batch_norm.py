@@ -43,12 +43,12 @@ class BatchNorm(Layer):
     def __init__(self, spec: BatchNormSpec, in_shape: Shape, context: BuildContext) -> None:
         super().__init__(in_shape, in_shape)
         channels = in_shape[-1]
-        self._spec = spec
-        self._gamma = context.param("gamma", (channels,))
-        self._beta = context.param("beta", (channels,))
-        self.params = (self._gamma, self._beta)
-        self._running_mean = context.state("running_mean", (channels,), 0.0)
-        self._running_var = context.state("running_var", (channels,), 1.0)
+        self.spec = spec
+        self.gamma = context.param("gamma", (channels,))
+        self.beta = context.param("beta", (channels,))
+        self.params = (self.gamma, self.beta)
+        self.running_mean = context.state("running_mean", (channels,), 0.0)
+        self.running_var = context.state("running_var", (channels,), 1.0)
         self._repeats = in_shape[1] if len(in_shape) == 3 else 1  # W
         self._row = self._repeats * channels
         self._rows_per_image = math.prod(in_shape) // self._row  # H
@@ -60,8 +60,8 @@ class BatchNorm(Layer):
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Begins as the bare normalisation."""
-        self._gamma.value[...] = 1
-        self._beta.value[...] = 0
+        self.gamma.value[...] = 1
+        self.beta.value[...] = 0
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, …, C) → the same."""
@@ -69,12 +69,12 @@ class BatchNorm(Layer):
         y = self._y[: len(x)].reshape(rows.shape)
         if train:
             x_hat = self._normalise(rows, y)
-            np.multiply(x_hat, self._widen(self._gamma.value), out=y)
-            y += self._widen(self._beta.value)
+            np.multiply(x_hat, self._widen(self.gamma.value), out=y)
+            y += self._widen(self.beta.value)
         else:
-            scale = self._gamma.value / np.sqrt(self._running_var.value + self._spec.eps)
+            scale = self.gamma.value / np.sqrt(self.running_var.value + self.spec.eps)
             np.multiply(rows, self._widen(scale), out=y)
-            y += self._widen(self._beta.value - self._running_mean.value * scale)
+            y += self._widen(self.beta.value - self.running_mean.value * scale)
         return self._y[: len(x)]
 
     def backward(self, dy: Floats) -> Floats:
@@ -86,14 +86,20 @@ class BatchNorm(Layer):
         x_hat = self._x_hat[: len(dy)].reshape(drows.shape)
         scratch = self._y[: len(dy)].reshape(drows.shape)  # the layers above have done with it
         count = len(drows) * self._repeats
-        self._sum(drows, self._beta.grad)
+        self._sum(drows, self.beta.grad)
         np.multiply(drows, x_hat, out=scratch)
-        self._sum(scratch, self._gamma.grad)
-        x_hat *= self._widen(self._gamma.grad / count)
+        self._sum(scratch, self.gamma.grad)
+        x_hat *= self._widen(self.gamma.grad / count)
         drows -= x_hat
-        drows -= self._widen(self._beta.grad / count)
-        drows *= self._widen(self._gamma.value * self._inv_std)
+        drows -= self._widen(self.beta.grad / count)
+        drows *= self._widen(self.gamma.value * self._inv_std)
         return dy
+
+    def update_running(self, mean: Floats, var: Floats, count: int) -> None:
+        """Takes a batch's statistics, over `count` numbers a channel, into the running averages."""
+        momentum, unbiased = self.spec.momentum, count / max(1, count - 1)
+        self.running_mean.value[...] += momentum * (mean - self.running_mean.value)
+        self.running_var.value[...] += momentum * (unbiased * var - self.running_var.value)
 
     def _normalise(self, rows: Floats, scratch: Floats) -> Floats:
         """Returns the normalised rows, in their buffer, and takes their statistics into the running averages."""
@@ -105,10 +111,8 @@ class BatchNorm(Layer):
         np.multiply(x_hat, x_hat, out=scratch)
         self._sum(scratch, self._inv_std)
         self._inv_std /= count  # the variance, for now
-        momentum, unbiased = self._spec.momentum, count / max(1, count - 1)
-        self._running_mean.value[...] += momentum * (self._mean - self._running_mean.value)
-        self._running_var.value[...] += momentum * (unbiased * self._inv_std - self._running_var.value)
-        self._inv_std += self._spec.eps
+        self.update_running(self._mean, self._inv_std, count)
+        self._inv_std += self.spec.eps
         np.sqrt(self._inv_std, out=self._inv_std)
         np.divide(1, self._inv_std, out=self._inv_std)
         x_hat *= self._widen(self._inv_std)

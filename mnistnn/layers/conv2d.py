@@ -36,7 +36,7 @@ class Conv2DSpec(LayerSpec):
     def build(self, in_shape: Shape, context: BuildContext) -> Conv2D:
         """Builds the layer for maps."""
         if len(in_shape) != 3:
-            raise SpecError(f"a conv2d layer's input must be a map (H, W, C), but got {in_shape}; put it before flatten.")
+            raise SpecError(f"a conv2d layer's input must be a map, but got {in_shape}; put it before flatten.")
         if self.padding == "valid" and min(in_shape[:2]) < self.kernel:
             raise SpecError(
                 f"a map must be as large as a valid kernel, but got a map of {in_shape} and kernel={self.kernel}; "
@@ -59,9 +59,10 @@ class Conv2D(Layer):
         super().__init__(in_shape, (self._patches.rows, self._patches.columns, filters))
         self.macs = self._patches.rows * self._patches.columns * k * k * channels * filters
         self._spec = spec
-        self._weight = context.param("weight", (k, k, channels, filters), decay=True)
-        self._bias = context.param("bias", (filters,)) if spec.bias else None
-        self.params = (self._weight,) if self._bias is None else (self._weight, self._bias)
+        self.kernel, self.padding, self.input_grad = k, pad, context.input_grad
+        self.weight = context.param("weight", (k, k, channels, filters), decay=True)
+        self.bias = context.param("bias", (filters,)) if spec.bias else None
+        self.params = (self.weight,) if self.bias is None else (self.weight, self.bias)
         self._y = context.buffer(self.out_shape)
         self._dweight = context.scratch((k * k * channels, filters))
         self._ones = np.ones(context.max_batch * self._patches.rows * self._patches.columns, context.arena.dtype)
@@ -70,43 +71,42 @@ class Conv2D(Layer):
             self._dy_patches = Patches(context, self.out_shape, k, k - 1 - pad)
             self._turned = context.scratch((k, k, filters, channels))
             self._dx = context.buffer(in_shape)
-        self._input_grad = context.input_grad
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draws the weights; the bias begins at zero."""
-        draw_weights(self._weight.value, self._spec.init, self._spec.init_scale, rng)
-        if self._bias is not None:
-            self._bias.value[...] = 0
+        draw_weights(self.weight.value, self._spec.init, self._spec.init_scale, rng)
+        if self.bias is not None:
+            self.bias.value[...] = 0
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, H, W, C) → (B, H', W', filters)."""
         if train:
             self._x = x
         y = self._y[: len(x)]
-        weight = self._weight.value.reshape(-1, self._spec.filters)
+        weight = self.weight.value.reshape(-1, self._spec.filters)
         for chunk in chunks(len(x), self._patches.chunk):
             rows = y[chunk].reshape(-1, self._spec.filters)
             np.matmul(self._patches.of(x[chunk]), weight, out=rows)
-            if self._bias is not None:
-                rows += self._bias.value
+            if self.bias is not None:
+                rows += self.bias.value
         return y
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, H', W', filters) → (B, H, W, C)."""
-        grad = self._weight.grad.reshape(-1, self._spec.filters)
+        grad = self.weight.grad.reshape(-1, self._spec.filters)
         grad[...] = 0
         for chunk in chunks(len(dy), self._patches.chunk):
             rows = dy[chunk].reshape(-1, self._spec.filters)
             np.matmul(self._patches.of(self._x[chunk]).T, rows, out=self._dweight)
             grad += self._dweight
-        if self._bias is not None:
+        if self.bias is not None:
             rows = dy.reshape(-1, self._spec.filters)
-            np.matmul(self._ones[: len(rows)], rows, out=self._bias.grad)
-        return self._backward_input(dy) if self._input_grad else dy
+            np.matmul(self._ones[: len(rows)], rows, out=self.bias.grad)
+        return self._backward_input(dy) if self.input_grad else dy
 
     def _backward_input(self, dy: Floats) -> Floats:
         channels = self.in_shape[2]
-        self._turned[...] = self._weight.value[::-1, ::-1].transpose(0, 1, 3, 2)
+        self._turned[...] = self.weight.value[::-1, ::-1].transpose(0, 1, 3, 2)
         turned = self._turned.reshape(-1, channels)
         dx = self._dx[: len(dy)]
         for chunk in chunks(len(dy), self._dy_patches.chunk):

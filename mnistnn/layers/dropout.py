@@ -36,8 +36,8 @@ class Dropout(Layer):
     def __init__(self, rate: float, in_shape: Shape, context: BuildContext) -> None:
         super().__init__(in_shape, in_shape)
         self._rate = rate
-        self._scale = context.arena.dtype.type(1 / (1 - rate))
-        self.rng = np.random.Generator(np.random.SFC64(context.seed))  # the fastest that NumPy has
+        self._scale = 1 / (1 - rate)
+        self.rng = self._generator = np.random.Generator(np.random.SFC64(context.seed))  # the fastest that NumPy has
         self._y = context.buffer(in_shape)
         self._draws = context.buffer(in_shape, np.float32)
         self._kept = context.buffer(in_shape, np.bool_)
@@ -46,15 +46,16 @@ class Dropout(Layer):
         """Shape: x: (B, …) → the same."""
         if not train:
             return x
-        assert self.rng is not None  # for mypy: set in __init__
         n = len(x)
         draws, y = self._draws[:n], self._y[:n]
-        self.rng.random(dtype=np.float32, out=draws)
+        self._generator.random(dtype=np.float32, out=draws)
         kept = np.greater_equal(draws, self._rate, out=self._kept[:n])
         np.multiply(x, self._scale, out=y)
-        return np.multiply(y, kept, out=y)
+        np.multiply(y, kept, out=y)
+        return y
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, …) → the same, in place."""
         dy *= self._scale
-        return np.multiply(dy, self._kept[: len(dy)], out=dy)
+        np.multiply(dy, self._kept[: len(dy)], out=dy)
+        return dy

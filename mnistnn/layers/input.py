@@ -12,7 +12,7 @@ from mnistnn.domains import Choice, FloatRange
 from mnistnn.errors import SpecError
 from mnistnn.layer import BuildContext, Layer, LayerSpec
 from mnistnn.registry import layer
-from mnistnn.types import Floats, Shape
+from mnistnn.types import Floats, Images, Shape
 
 __all__ = ["Input", "InputSpec"]
 
@@ -43,14 +43,13 @@ class Input(Layer):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, context: BuildContext, scale: float, offset: float) -> None:
         super().__init__(in_shape, out_shape)
-        self._factor = context.arena.dtype.type(1 / scale)
-        self._offset = context.arena.dtype.type(-offset / scale)
+        self._factor, self._offset = 1 / scale, -offset / scale
         self._y = context.buffer(out_shape)
 
-    def forward(self, x: Floats, *, train: bool) -> Floats:
+    def forward(self, x: Images, *, train: bool) -> Floats:
         """Scales; `x` may be uint8 or float, in pixel units."""
         y = self._y[: len(x)]
-        np.multiply(x.reshape(y.shape), self._factor, out=y, casting="same_kind")
+        np.multiply(x.reshape(y.shape), self._factor, out=y, dtype=y.dtype, casting="same_kind")
         if self._offset:
             y += self._offset
         return y

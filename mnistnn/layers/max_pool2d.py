@@ -39,7 +39,7 @@ class MaxPool2D(Layer):
     def __init__(self, size: int, in_shape: Shape, context: BuildContext) -> None:
         height, width, channels = in_shape
         super().__init__(in_shape, (height // size, width // size, channels))
-        self._size = size
+        self.size = size
         self._y = context.buffer(self.out_shape)
         self._dx = context.buffer(in_shape)
         self._free = context.buffer(self.out_shape, np.bool_)
@@ -60,7 +60,7 @@ class MaxPool2D(Layer):
         """Shape: dy: (B, H // size, W // size, C) → (B, H, W, C)."""
         n = len(dy)
         y, dx, free, hit = self._y[:n], self._dx[:n], self._free[:n], self._hit[:n]
-        rows, columns = self.out_shape[0] * self._size, self.out_shape[1] * self._size
+        rows, columns = self.out_shape[0] * self.size, self.out_shape[1] * self.size
         dx[:, rows:] = 0
         dx[:, :, columns:] = 0
         free[...] = True
@@ -73,7 +73,7 @@ class MaxPool2D(Layer):
 
     def _corners(self, x: Floats) -> Iterator[Floats]:
         """Yields, for each place in a square in reading order, the numbers of all squares that stand there."""
-        rows, columns = self.out_shape[0] * self._size, self.out_shape[1] * self._size
-        for i in range(self._size):
-            for j in range(self._size):
-                yield x[:, i : rows : self._size, j : columns : self._size]
+        rows, columns = self.out_shape[0] * self.size, self.out_shape[1] * self.size
+        for i in range(self.size):
+            for j in range(self.size):
+                yield x[:, i : rows : self.size, j : columns : self.size]

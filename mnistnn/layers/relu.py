@@ -33,10 +33,13 @@ class ReLU(Layer):
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, …) → the same."""
-        return np.maximum(x, 0, out=self._y[: len(x)])
+        y = self._y[: len(x)]
+        np.maximum(x, 0, out=y)
+        return y
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, …) → the same, in place."""
         n = len(dy)
         positive = np.greater(self._y[:n], 0, out=self._positive[:n])
-        return np.multiply(dy, positive, out=dy)
+        np.multiply(dy, positive, out=dy)
+        return dy

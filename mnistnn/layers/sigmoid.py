@@ -45,4 +45,5 @@ class Sigmoid(Layer):
         y, slope = self._y[: len(dy)], self._slope[: len(dy)]
         np.subtract(1, y, out=slope)
         slope *= y
-        return np.multiply(dy, slope, out=dy)
+        dy *= slope
+        return dy

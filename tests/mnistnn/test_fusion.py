@@ -1,0 +1,131 @@
+"""The fast plan against the plain layers: the same outputs, gradients and statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from mnistnn.errors import SpecError
+from mnistnn.fusion import FusedConv, FusedConvNorm
+from mnistnn.layer import LayerSpec
+from mnistnn.layers.batch_norm import BatchNormSpec
+from mnistnn.layers.conv2d import Conv2DSpec
+from mnistnn.layers.dense import DenseSpec
+from mnistnn.layers.flatten import FlattenSpec
+from mnistnn.layers.input import InputSpec
+from mnistnn.layers.max_pool2d import MaxPool2DSpec
+from mnistnn.layers.relu import ReLUSpec
+from mnistnn.layers.sigmoid import SigmoidSpec
+from mnistnn.losses import SoftmaxCrossEntropy
+from mnistnn.network import Network, NetworkSpec
+
+BLOCK = st.fixed_dictionaries(
+    {
+        "filters": st.sampled_from([1, 2, 5, 16]),
+        "kernel": st.sampled_from([1, 3, 5]),
+        "padding": st.sampled_from(["same", "valid"]),
+        "bias": st.booleans(),
+        "norm": st.booleans(),
+        "pool": st.booleans(),
+    }
+)
+
+
+def layers_of(blocks: list[dict[str, object]]) -> NetworkSpec:
+    layers: list[LayerSpec] = [InputSpec()]
+    for block in blocks:
+        sizes = {name: block[name] for name in ("filters", "kernel", "padding", "bias")}
+        layers.append(Conv2DSpec(**sizes))
+        layers += [BatchNormSpec()] if block["norm"] else []
+        layers.append(ReLUSpec())
+        layers += [MaxPool2DSpec()] if block["pool"] else []
+    return NetworkSpec((*layers, FlattenSpec(), DenseSpec(units=10)))
+
+
+def step(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Takes one training step's passes and returns logits and grads."""
+    draw = np.random.default_rng(5)
+    for name, param in network.arena.named().items():
+        if name.endswith(("gamma", "beta", "bias")):  # scales of either sign, and shifts
+            param.value[...] = draw.standard_normal(param.shape)
+    loss = SoftmaxCrossEntropy(10, len(images), dtype=network.arena.dtype)
+    logits = network.forward(images, train=True).copy()
+    loss.forward(logits, labels)
+    network.backward(loss.backward())
+    return logits, network.arena.grads.copy()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(BLOCK, min_size=1, max_size=3), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_equals_the_plain_layers(blocks: list[dict[str, object]], rows: int, seed: int) -> None:
+    spec = layers_of(blocks)
+    draw = np.random.default_rng(seed)
+    # A blank border, as digits have: there, numbers to be pooled tie.
+    images = np.zeros((rows, 28, 28))
+    images[:, 6:22, 4:24] = draw.integers(0, 256, (rows, 16, 20))
+    labels = draw.integers(0, 10, rows)
+    try:
+        plain = Network(spec, batch_size=9, seed=1, dtype=np.float64, fused=False)
+    except SpecError:  # pooled once too often
+        reject()
+    fused = Network(spec, batch_size=9, seed=1, dtype=np.float64)
+    (logits, grads), (fused_logits, fused_grads) = step(plain, images, labels), step(fused, images, labels)
+    np.testing.assert_allclose(fused_logits, logits, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(fused_grads, grads, rtol=1e-7, atol=1e-9 * max(1.0, np.abs(grads).max()))
+    np.testing.assert_allclose(fused.arena.states, plain.arena.states, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(fused.forward(images), plain.forward(images), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_float32_stays_close_to_float64(norm: bool) -> None:
+    block = {"filters": 8, "kernel": 3, "padding": "same", "bias": True, "norm": norm, "pool": True}
+    spec = layers_of([block, block])
+    draw = np.random.default_rng(3)
+    images, labels = draw.integers(0, 256, (50, 28, 28)).astype(np.uint8), draw.integers(0, 10, 50)
+    exact = step(Network(spec, batch_size=50, seed=1, dtype=np.float64), images, labels)
+    rough = step(Network(spec, batch_size=50, seed=1), images, labels)
+    for precise, single in zip(exact, rough, strict=True):
+        assert single.dtype == np.float32
+        assert np.linalg.norm(single - precise) <= 1e-4 * np.linalg.norm(precise)
+
+
+def test_norm_keeps_its_variance_where_the_mean_is_large() -> None:
+    block = {"filters": 4, "kernel": 3, "padding": "valid", "bias": False, "norm": True, "pool": False}
+    images = np.full((20, 28, 28), 200.0) + np.random.default_rng(0).normal(0, 1.0, (20, 28, 28))
+    plain, fused = (Network(layers_of([block]), batch_size=20, seed=1, fused=fused) for fused in (False, True))
+    for network in (plain, fused):
+        network.forward(images, train=True)
+    name = "batch_norm_1/running_var"
+    np.testing.assert_allclose(fused.arena.named()[name].value - 0.9, plain.arena.named()[name].value - 0.9, rtol=1e-2)
+
+
+def test_plan_takes_only_what_it_knows() -> None:
+    spec = NetworkSpec(
+        (
+            InputSpec(),
+            Conv2DSpec(filters=2),
+            SigmoidSpec(),
+            Conv2DSpec(filters=2),
+            ReLUSpec(),
+            MaxPool2DSpec(size=3),
+            Conv2DSpec(filters=2),
+            BatchNormSpec(),
+            ReLUSpec(),
+            MaxPool2DSpec(),
+            FlattenSpec(),
+            DenseSpec(units=10),
+        )
+    )
+    kinds = [type(layer).__name__ for layer in Network(spec)._forward_order]
+    assert kinds == [
+        "Input",
+        "Conv2D",
+        "Sigmoid",
+        FusedConv.__name__,
+        "MaxPool2D",
+        FusedConvNorm.__name__,
+        "Flatten",
+        "Dense",
+    ]
