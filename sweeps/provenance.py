@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def commit() -> str | None:
 @functools.cache
 def versions() -> dict[str, str]:
     """Returns the versions of Python, NumPy and its BLAS, and the kind of machine."""
-    built = np.show_config(mode="dicts") or {}
+    built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     return {
         "python": platform.python_version(),
@@ -46,7 +47,7 @@ def _git(*arguments: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", os.fspath(_CHECKOUT), *arguments],
+            ["git", "--no-optional-locks", "-C", os.fspath(_CHECKOUT), *arguments],
             capture_output=True,
             text=True,
             timeout=10,

@@ -1,0 +1,226 @@
+"""From a study's trials to its ensemble: chosen, weighed, scored once on the test images, saved, tracked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnistnn.data import Dataset
+from mnistnn.errors import InputError, OutputError
+from mnistnn.files import atomic_write, sha256_bytes
+from mnistnn.types import Floats, UInt8s
+from sweeps.ensemble.averaging import Ensemble, average
+from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
+from sweeps.ensemble.members import best_members, finished_trials, load_network, load_val_probs
+from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
+from sweeps.ensemble.report import FILES, copy_file, write_files
+from sweeps.ensemble.selection import METHODS, check_method
+from sweeps.ensemble.tracking import deliver_trials, track
+from sweeps.errors import StudyError, TrackingError
+from sweeps.paths import Paths, StudyPaths
+from sweeps.provenance import commit, versions
+from sweeps.tracking.address import resolve_uri
+
+if TYPE_CHECKING:
+    from sweeps.config import StudyConfig
+
+__all__ = ["Echo", "build_ensemble", "to_stderr"]
+
+Echo = Callable[[str], object]
+
+
+def to_stderr(line: str) -> None:
+    """Shows a line of progress, which is not a result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def build_ensemble(
+    config: StudyConfig,
+    *,
+    root: Path,
+    dataset: Dataset,
+    top: int | None = None,
+    method: str | None = None,
+    storage_url: str | None = None,
+    tracking_uri: str | None = None,
+    echo: Echo = to_stderr,
+) -> EnsembleReport:
+    """Builds the study's ensemble from its best trials, scores it, tracks it and makes it the study's champion.
+
+    Members are chosen and weighed by what they predicted for the validation images. Only then the test images are
+    opened, once; an ensemble that was built before is not scored again. All is saved under `studies/NAME/ensemble/`.
+
+    Args:
+        config: the study.
+        root: the project's folder.
+        dataset: what the study was run on.
+        top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
+        method: "mean" or "greedy"; by default the study's.
+        storage_url: where the trials are; by default the study's own journal.
+        tracking_uri: MLflow's store; by default the project's own.
+        echo: takes lines of progress.
+
+    Returns:
+        The report. If MLflow is away, it stands all the same, and its `untracked` says why; another call delivers it.
+
+    Raises:
+        StudyError: no trial finished, fewer than `top` did, or the study saw other data.
+        CheckpointError: a member's predictions or weights are missing or damaged.
+        OutputError: the results cannot be written.
+    """
+    from sweeps.study.claims import FileLock  # Optuna, which who only predicts need not wait for
+
+    method = check_method(method or config.ensemble.method)
+    paths = Paths(root).study(config.name)
+    chosen = _choose(config, paths, dataset, top, method, storage_url)
+    folder = paths.ensemble / sha256_bytes(f"{method} {chosen.ensemble.digest}".encode())[:12]
+    lock = FileLock(paths.ensemble / "build.lock")
+    try:
+        lock.acquire(wait=True)
+    except OSError as error:
+        raise OutputError(
+            f"a study's folder must be writable, but {paths.ensemble} is not ({error.strerror}); see to its rights."
+        ) from error
+    try:
+        report = _known(folder, chosen.ensemble, dataset)
+        count = len(chosen.ensemble.members)
+        if report is None:
+            echo(f"ensemble of {count}: scoring on {dataset.test_count:,} test images")
+            report = _evaluate(chosen, dataset, folder, Paths(root).test_ledger)
+        else:
+            echo(f"ensemble of {count}: as it was before; the test images were not opened again")
+        report = replace(report, considered=chosen.considered, finished=chosen.finished)
+        return _save_and_track(report, folder, config, dataset, tracking_uri, root)
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What the validation images chose.
+
+    Attributes:
+        ensemble: the members and their weights.
+        method: how they were weighed.
+        probs: the members' outputs for the validation images.
+        labels: the validation labels.
+        considered: how many of the best trials there were to choose from.
+        finished: how many trials had finished.
+    """
+
+    ensemble: Ensemble
+    method: str
+    probs: list[Floats]
+    labels: UInt8s
+    considered: int
+    finished: int
+
+
+def _choose(
+    config: StudyConfig, paths: StudyPaths, dataset: Dataset, top: int | None, method: str, storage_url: str | None
+) -> _Chosen:
+    from sweeps.study.storage import load_study, origin_of
+
+    study = load_study(config.name, storage_url, paths)
+    seen = str(study.user_attrs.get("data_digest", dataset.digest))
+    if seen != dataset.digest:
+        raise StudyError(
+            f"study {config.name!r} must be evaluated on the data it was run on (digest {seen[:12]}), but got other "
+            f"data ({dataset.digest[:12]}); name the same --data-dir."
+        )
+    attempts = [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued")]
+    finished = finished_trials({origin_of(trial): trial for trial in attempts})
+    members = best_members(config.name, finished, paths, top=top, default=config.ensemble.top)
+    labels = dataset.split(config.seed)[1].take()[1]
+    probs = [load_val_probs(member, paths, labels) for member in members]
+    weights = METHODS[method](probs, labels)
+    kept = [index for index, weight in enumerate(weights) if weight > 0]
+    ensemble = Ensemble(config.name, tuple(members[i] for i in kept), tuple(float(weights[i]) for i in kept), paths)
+    for member in ensemble.members:
+        load_network(member, paths)  # what is damaged shall be found before the test images are opened
+    return _Chosen(ensemble, method, [probs[i] for i in kept], labels, len(members), len(finished))
+
+
+def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport | None:
+    """Returns the report on this very ensemble, if it was built before and all its files are there."""
+    if not all((folder / name).is_file() for name in FILES):
+        return None
+    try:
+        report = read_report(folder / RECORD, ensemble.study)
+    except InputError:  # damaged: it is made again
+        return None
+    same = report.ensemble(ensemble.paths).digest == ensemble.digest and report.data["digest"] == dataset.digest
+    return report if same else None
+
+
+def _evaluate(chosen: _Chosen, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:
+    """Scores members and ensemble. This opens the test images, now that nothing is left to choose."""
+    ensemble, labels = chosen.ensemble, chosen.labels
+    test = dataset.open_test(f"ensemble of study {ensemble.study}", ledger)
+    test_probs = list(ensemble.member_probs(test.images))
+    val = average(chosen.probs, ensemble.weights)
+    ours = average(test_probs, ensemble.weights)
+    with atomic_write(folder / "probs.npz") as file:
+        np.savez(file, allow_pickle=False, val=val, val_labels=labels, test=ours, test_labels=test.labels)
+
+    members = tuple(
+        Scored(member, weight, Scores(score(labels, on_val), score(test.labels, on_test)))
+        for member, weight, on_val, on_test in zip(
+            ensemble.members, ensemble.weights, chosen.probs, test_probs, strict=True
+        )
+    )
+    return EnsembleReport(
+        study=ensemble.study,
+        method=chosen.method,
+        considered=chosen.considered,
+        finished=chosen.finished,
+        members=members,
+        scores=Scores(score(labels, val), score(test.labels, ours)),
+        val_gain=_gain(labels, val, chosen.probs[0]),
+        test_gain=_gain(test.labels, ours, test_probs[0]),
+        confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(test.labels, ours)),
+        test_openings=test.openings,
+        data={
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "validation_images": len(labels),
+            "test_images": len(test.labels),
+        },
+        digest=ensemble.digest,
+        versions=versions(),
+        commit=commit(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _gain(labels: UInt8s, ours: Floats, best: Floats) -> Gain:
+    return Gain(accuracy_gain(labels, ours, best), loss_gain(labels, ours, best))
+
+
+def _save_and_track(
+    report: EnsembleReport, folder: Path, config: StudyConfig, dataset: Dataset, tracking_uri: str | None, root: Path
+) -> EnsembleReport:
+    """Saves the report and makes it the study's, whatever becomes of the tracking."""
+    paths = Paths(root).study(config.name)
+    untracked: str | None = None
+    try:
+        uri = resolve_uri(tracking_uri, root)
+        report = deliver_trials(report, uri=uri, root=root, paths=paths)
+    except TrackingError as error:
+        untracked = str(error)
+    write_files(report, folder)
+    for name in FILES:
+        copy_file(folder / name, paths.ensemble / name)
+    if untracked is None:
+        try:
+            return track(report, folder, FILES, config, dataset, uri=uri, root=root, paths=paths)
+        except TrackingError as error:
+            untracked = str(error)
+    reason = f"the ensemble of study {report.study!r} was built and saved, but not tracked: {untracked}"
+    return replace(report, untracked=reason)

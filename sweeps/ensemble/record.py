@@ -1,0 +1,208 @@
+"""What is known of an ensemble once it is built, as it is saved, shown and tracked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mnistnn.errors import CheckpointError
+from mnistnn.files import atomic_write
+from sweeps.ensemble.averaging import Ensemble
+from sweeps.ensemble.evaluate import Interval, Score
+from sweeps.ensemble.members import Member
+from sweeps.errors import StudyError
+from sweeps.paths import StudyPaths
+
+__all__ = [
+    "RECORD",
+    "EnsembleReport",
+    "Gain",
+    "Scored",
+    "Scores",
+    "load_ensemble",
+    "load_report",
+    "read_report",
+    "save_report",
+]
+
+#: The file that says which ensemble a study has.
+RECORD = "ensemble.json"
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How good predictions are on the validation images, which chose the members, and on the test images."""
+
+    val: Score
+    test: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A member, its weight in the average, and its own scores."""
+
+    member: Member
+    weight: float
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much the ensemble is better than its best member: accuracy gained and loss lost."""
+
+    accuracy: Interval
+    loss: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleReport:
+    """An ensemble's members and what they are worth.
+
+    Attributes:
+        study: the study's name.
+        method: how the members were weighed.
+        considered: how many of the best trials the method chose from.
+        finished: how many trials had finished.
+        members: those that count in the average, the best by validation loss first.
+        scores: the ensemble's.
+        val_gain: over the best member (the first) on the validation images.
+        test_gain: the same on the test images.
+        confusion: test images by label (row) and predicted digit (column).
+        test_openings: how often these test images had been opened when this opening was counted.
+        data: name and digest of the data set, and numbers of images.
+        digest: the ensemble's, by its members' weights.
+        versions: of Python, NumPy and BLAS.
+        commit: of this checkout.
+        time: when it was built, in UTC.
+        run_id: its MLflow run, once it is tracked.
+        model: the registered model's name and version ("sweeps-default, version 3"), once it is registered.
+        untracked: why it could not be tracked, or None.
+    """
+
+    study: str
+    method: str
+    considered: int
+    finished: int
+    members: tuple[Scored, ...]
+    scores: Scores
+    val_gain: Gain
+    test_gain: Gain
+    confusion: tuple[tuple[int, ...], ...]
+    test_openings: int
+    data: dict[str, Any]
+    digest: str
+    versions: dict[str, str]
+    commit: str | None
+    time: str
+    run_id: str | None = None
+    model: str | None = None
+    untracked: str | None = None
+
+    @property
+    def best(self) -> Scored:
+        """The member with the least validation loss."""
+        return self.members[0]
+
+    @property
+    def title(self) -> str:
+        """Its name in one line: "ensemble of 5 · mean"."""
+        return f"ensemble of {len(self.members)} · {self.method}"
+
+    def ensemble(self, paths: StudyPaths) -> Ensemble:
+        """Returns the ensemble itself, to predict with."""
+        members = tuple(scored.member for scored in self.members)
+        return Ensemble(self.study, members, tuple(scored.weight for scored in self.members), paths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON. Where it was tracked is left to the tracking's own files."""
+        values = asdict(self)
+        for key in ("run_id", "model", "untracked"):
+            del values[key]
+        return {"format": _FORMAT, **values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EnsembleReport:
+        """Rebuilds what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not that.
+        """
+        known = dict(values)
+        if known.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        known["members"] = tuple(_scored(each) for each in known["members"])
+        known["scores"] = _scores(known["scores"])
+        for key in ("val_gain", "test_gain"):
+            known[key] = Gain(Interval(**known[key]["accuracy"]), Interval(**known[key]["loss"]))
+        known["confusion"] = tuple(tuple(row) for row in known["confusion"])
+        report = cls(**known)
+        if not report.members:
+            raise ValueError("no members")
+        return report
+
+
+def _scored(values: Mapping[str, Any]) -> Scored:
+    member = Member(**values["member"])
+    if type(member.number) is not int or member.number < 0:  # it names a folder
+        raise ValueError("no trial number")
+    return Scored(member, float(values["weight"]), _scores(values["scores"]))
+
+
+def _scores(values: Mapping[str, Any]) -> Scores:
+    return Scores(Score(**values["val"]), Score(**values["test"]))
+
+
+def save_report(report: EnsembleReport, path: Path) -> None:
+    """Writes the report as JSON.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_write(path, "w") as file:
+        json.dump(report.to_dict(), file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_report(path: Path, name: str) -> EnsembleReport:
+    """Reads what `save_report` wrote, of the study called `name`.
+
+    Raises:
+        StudyError: there is no such file: no ensemble was built yet.
+        CheckpointError: it is damaged.
+    """
+    try:
+        return EnsembleReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise StudyError(
+            f"study {name!r} must have an ensemble, but has none yet; build it with `ensemble {name}`."
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"an ensemble's record must be whole, but {RECORD} of study {name!r} is not ({type(error).__name__}); "
+            f"build the ensemble again with `ensemble {name}`."
+        ) from error
+
+
+def load_report(paths: StudyPaths) -> EnsembleReport:
+    """Reads the report on the study's ensemble.
+
+    Raises:
+        StudyError: none was built yet.
+        CheckpointError: it is damaged.
+    """
+    return read_report(paths.ensemble / RECORD, paths.folder.name)
+
+
+def load_ensemble(paths: StudyPaths) -> Ensemble:
+    """Returns the study's ensemble, to predict with.
+
+    Raises:
+        StudyError: none was built yet.
+        CheckpointError: its record is damaged.
+    """
+    return load_report(paths).ensemble(paths)

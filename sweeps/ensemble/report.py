@@ -1,0 +1,192 @@
+"""The report on an ensemble: as text for a terminal, as Markdown, and the confusion matrix as CSV and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from mnistnn.files import atomic_write
+from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_report
+
+__all__ = ["FILES", "as_markdown", "as_text", "copy_file", "write_files"]
+
+#: An ensemble's files. The record comes last: where it is, the others are.
+FILES = ("probs.npz", "confusion.png", "confusion.csv", "report.md", RECORD)
+
+_SHOWN_CONFUSIONS = 5
+
+
+def as_text(report: EnsembleReport) -> str:
+    """Returns the report for a terminal."""
+    rows = [["", "net", "weight", "val acc", "val loss", "test acc", "test loss"], *_rows(report)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
+        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(cells)).rstrip()
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+    rule = "─" * max(map(len, table))
+    lines = [
+        f"{report.title} · study {report.study} ({_choice(report)})",
+        "",
+        *table[:-1],
+        rule,
+        table[-1],
+        "",
+        *_gains(report),
+        f"most confused on test: {_confusions(report) or 'nothing'}",
+        f"test images opened {_times(report.test_openings)} so far, each time noted; none was used to choose.",
+        f"saved in studies/{report.study}/ensemble/" + (f", registered as {report.model}" if report.model else ""),
+    ]
+    return "\n".join(lines)
+
+
+def as_markdown(report: EnsembleReport) -> str:
+    """Returns the report as Markdown, with how to read it."""
+    best = report.best.member.number
+    head = ["trial", "net", "weight", "val accuracy", "val loss", "test accuracy", "test loss"]
+    table = [_markdown_row(head), "|---|---|" + "--:|" * 5]
+    rows = _rows(report)
+    table += [_markdown_row(row) for row in rows[:-1]]
+    table.append(_markdown_row([f"**{cell}**" if cell else "" for cell in rows[-1]]))
+    digits = range(len(report.confusion))
+    confusion = [_markdown_row(["label \\ predicted", *map(str, digits)]), "|---|" + "--:|" * len(digits)]
+    confusion += [_markdown_row([f"**{i}**", *map(str, row)]) for i, row in enumerate(report.confusion)]
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    parts = [
+        f"# {report.title[0].upper()}{report.title[1:]}",
+        f"Study `{report.study}`: {_choice(report)}.",
+        "\n".join(table),
+        f"## Gain over #{best:03d}",
+        f"- validation: {_gain(report.val_gain)}\n- test: {_gain(report.test_gain)}",
+        "In brackets: 95 % intervals, paired over the same images. Accuracy: adjusted Wald interval (Bonett and Price "
+        "2012). Loss: percentile bootstrap of 2,000 resamples of the images. They tell what other images would have "
+        "changed, not what other seeds would have.",
+        "Members were chosen by validation loss, and each kept its epoch of least validation loss, so validation "
+        "figures flatter them all; the test figures chose nothing. The best member is the best by validation loss, "
+        f"never by test. The test images of this data set were opened {_times(report.test_openings)} so far.",
+        "## Test images by label and prediction",
+        "\n".join(confusion),
+        f"Most confused: {_confusions(report) or 'nothing'}.",
+        "## Made by",
+        f"- data: {report.data['name']}, digest `{str(report.data['digest'])[:12]}`, "
+        f"{report.data['validation_images']:,} validation and {report.data['test_images']:,} test images\n"
+        f"- versions: {versions}\n- commit: `{report.commit or 'unknown'}`\n- built: {report.time}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_files(report: EnsembleReport, folder: Path) -> None:
+    """Writes the report's files, but for the probabilities, which are written when they are computed.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    with atomic_write(folder / "confusion.png") as picture:
+        _draw_confusion(report, picture)
+    for name, text in (("confusion.csv", _confusion_csv(report)), ("report.md", as_markdown(report))):
+        with atomic_write(folder / name, "w") as file:
+            file.write(text)
+    save_report(report, folder / RECORD)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file whole, or not at all."""
+    with atomic_write(target) as file:
+        file.write(source.read_bytes())
+
+
+def _confusion_csv(report: EnsembleReport) -> str:
+    """Returns the confusion matrix as CSV: a row for each label, a column for each prediction."""
+    header = ",".join(["label", *(f"predicted_{i}" for i in range(len(report.confusion)))])
+    rows = [",".join(map(str, [label, *row])) for label, row in enumerate(report.confusion)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def _draw_confusion(report: EnsembleReport, file: IO[bytes]) -> None:
+    """Draws the confusion matrix as PNG. Only errors are coloured: beside the diagonal they would all look alike."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts = np.array(report.confusion)
+    errors = np.ma.masked_where(np.eye(len(counts), dtype=bool), counts)
+    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    most = max(1, int(errors.max()))
+    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=most)
+    for label, row in enumerate(counts):
+        for predicted, count in enumerate(row):
+            if count:
+                is_dark = label != predicted and count > 0.6 * most
+                colour = "white" if is_dark else "black"
+                axes.text(predicted, label, str(count), ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(counts)))
+    axes.set_yticks(range(len(counts)))
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    axes.set_title(f"{report.title}: {report.scores.test.accuracy:.2%} of {counts.sum():,} test images", fontsize=10)
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+
+
+def _gains(report: EnsembleReport) -> list[str]:
+    best = f"#{report.best.member.number:03d}"
+    if len(report.members) == 1:
+        return [f"{best} is the only member, so there is no gain to speak of."]
+    return [
+        f"gain over {best}, the best by validation loss (95 % intervals, paired over the same images):",
+        f"  validation  {_gain(report.val_gain)}",
+        f"  test        {_gain(report.test_gain)}",
+    ]
+
+
+def _rows(report: EnsembleReport) -> list[list[str]]:
+    rows = [
+        [f"#{each.member.number:03d}", each.member.label, f"{each.weight:.2f}", *_cells(each.scores)]
+        for each in report.members
+    ]
+    return [*rows, ["ensemble", "", "", *_cells(report.scores)]]
+
+
+def _cells(scores: Scores) -> list[str]:
+    return [cell for each in (scores.val, scores.test) for cell in (f"{100 * each.accuracy:.2f} %", f"{each.loss:.4f}")]
+
+
+def _choice(report: EnsembleReport) -> str:
+    trials = "trial" if report.finished == 1 else "trials"
+    text = f"the best {report.considered} of {report.finished} finished {trials} by validation loss"
+    left_out = report.considered - len(report.members)
+    return text + (f", {left_out} of them left out by {report.method} selection" if left_out else "")
+
+
+def _gain(gain: Gain) -> str:
+    points = Interval(*(100 * end for end in (gain.accuracy.estimate, gain.accuracy.low, gain.accuracy.high)))
+    loss = Interval(-gain.loss.estimate, -gain.loss.high, -gain.loss.low)  # as the change that it is
+    return f"accuracy {_interval(points, 2)} points, loss {_interval(loss, 4)}"
+
+
+def _interval(interval: Interval, digits: int) -> str:
+    ends = (interval.estimate + 0.0, interval.low + 0.0, interval.high + 0.0)  # no minus zero
+    estimate, low, high = (f"{end:+.{digits}f}" for end in ends)
+    return f"{estimate} [{low}, {high}]"
+
+
+def _confusions(report: EnsembleReport) -> str:
+    pairs = [
+        (count, label, predicted)
+        for label, row in enumerate(report.confusion)
+        for predicted, count in enumerate(row)
+        if count and label != predicted
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
+    return ", ".join(f"{label} as {predicted} ({count})" for count, label, predicted in pairs[:_SHOWN_CONFUSIONS])
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

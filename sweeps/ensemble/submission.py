@@ -1,0 +1,185 @@
+"""A contest's submission: the ensemble's answer to each image, and a manifest that says what it was made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistnn.data import Dataset, read_images
+from mnistnn.errors import OutputError, nearest
+from mnistnn.files import atomic_write, sha256_bytes
+from mnistnn.types import Ints, UInt8s
+from sweeps.ensemble.build import Echo, build_ensemble, to_stderr
+from sweeps.ensemble.record import RECORD, EnsembleReport, load_report
+from sweeps.errors import ConfigError
+from sweeps.paths import Paths
+from sweeps.provenance import commit, versions
+
+if TYPE_CHECKING:
+    from sweeps.config import StudyConfig
+
+__all__ = ["FORMATS", "manifest_path", "write_submission"]
+
+
+def _kaggle(digits: Ints) -> str:
+    return "ImageId,Label\n" + "".join(f"{number},{digit}\n" for number, digit in enumerate(digits, start=1))
+
+
+def _digits(digits: Ints) -> str:
+    return "".join(f"{digit}\n" for digit in digits)
+
+
+#: How answers are written: Kaggle's columns with ids from 1, or one digit a line.
+FORMATS: dict[str, Callable[[Ints], str]] = {"kaggle": _kaggle, "digits": _digits}
+
+
+def manifest_path(output: Path) -> Path:
+    """Returns where the manifest of a submission lies: beside it."""
+    return output.with_name(f"{output.name}.manifest.json")
+
+
+def write_submission(
+    config: StudyConfig,
+    *,
+    root: Path,
+    dataset: Dataset | Callable[[], Dataset],
+    input: Path | None,
+    output: Path,
+    format: str = "kaggle",
+    storage_url: str | None = None,
+    tracking_uri: str | None = None,
+    echo: Echo = to_stderr,
+) -> Path:
+    """Writes the answers of the study's ensemble, which is built first if there is none, and their manifest.
+
+    Args:
+        config: the study.
+        root: the project's folder.
+        dataset: the study's, or what finds it; wanted only where there is no input, or no ensemble yet.
+        input: the contest's images, in any format that `read_images` takes; None for the data set's test images.
+        output: the file to write. Through a link, the file that it leads to is replaced.
+        format: "kaggle" or "digits".
+        storage_url: where the trials are, for an ensemble that is to be built; by default the study's own journal.
+        tracking_uri: MLflow's store, likewise.
+        echo: takes lines of progress.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        ConfigError: there is no such format.
+        OutputError: the output cannot be written; seen before any work is done.
+        DataError: the input cannot be read.
+        StudyError, CheckpointError: there is no ensemble and none can be built, or a member's weights are damaged.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"unknown submission format {format!r}; {nearest(format, FORMATS)}")
+    output = Path(output)
+    target = _writable(output, input)
+    images: UInt8s | None = None
+    source: dict[str, Any] = {}
+    if input is not None:
+        read = read_images(input)
+        images, source = read.images, {"name": _name(input), "format": read.format, "digest": read.digest}
+    find = dataset if callable(dataset) else lambda: dataset
+    paths = Paths(root)
+    report = _ensemble(config, root, find, storage_url, tracking_uri, echo)
+    if images is None:
+        data = find()
+        test = data.open_test(f"submission of study {config.name}", paths.test_ledger)
+        echo(
+            f"no input given: answering for the {len(test):,} test images of {data.name} (opened {test.openings} times)"
+        )
+        images, source = test.images, {"name": f"test images of {data.name}", "digest": data.digest}
+    source["images"] = len(images)
+    answers = report.ensemble(paths.study(config.name)).predict(images)
+    text = FORMATS[format](answers).encode()
+    with atomic_write(target) as file:
+        file.write(text)
+    manifest = manifest_path(output)
+    with atomic_write(manifest, "w") as file:
+        json.dump(_manifest(report, source, output.name, format, text), file, indent=2, ensure_ascii=False)
+        file.write("\n")
+    return manifest
+
+
+def _ensemble(
+    config: StudyConfig,
+    root: Path,
+    find: Callable[[], Dataset],
+    storage_url: str | None,
+    tracking_uri: str | None,
+    echo: Echo,
+) -> EnsembleReport:
+    paths = Paths(root).study(config.name)
+    if (paths.ensemble / RECORD).exists():
+        return load_report(paths)
+    echo(f"study {config.name!r} has no ensemble yet: building it")
+    report = build_ensemble(
+        config, root=root, dataset=find(), storage_url=storage_url, tracking_uri=tracking_uri, echo=echo
+    )
+    if report.untracked:
+        echo(f"warning: {report.untracked}")
+    return report
+
+
+def _manifest(report: EnsembleReport, source: dict[str, Any], output: str, format: str, text: bytes) -> dict[str, Any]:
+    """Says all that the answers depend on; names of files, but no paths."""
+    return {
+        "format": 1,
+        "study": report.study,
+        "input": source,
+        "output": {"name": output, "format": format, "sha256": sha256_bytes(text)},
+        "ensemble": {
+            "digest": report.digest,
+            "method": report.method,
+            "members": [
+                {
+                    "trial": each.member.number,
+                    "run_id": each.member.run_id,
+                    "weights_sha256": each.member.weights_sha256,
+                    "weight": each.weight,
+                }
+                for each in report.members
+            ],
+        },
+        "versions": versions(),
+        "commit": commit(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _writable(output: Path, input: Path | None) -> Path:
+    """Returns the file that writing to `output` replaces, once it is sure that it can be.
+
+    Raises:
+        OutputError: it cannot.
+    """
+
+    def refuse(reason: str) -> OutputError:
+        return OutputError(f"the output must be a file that can be written, but {output} {reason}; name another place.")
+
+    try:
+        target = Path(os.path.realpath(output))  # a link stays, and what it leads to is replaced
+        if target.exists() and not target.is_file():
+            raise refuse("is a folder" if target.is_dir() else "is no plain file")
+        if input is not None and target == Path(os.path.realpath(input)):
+            raise refuse("is the input")
+        for folder in (target.parent, output.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, OutputError):
+            raise
+        raise refuse(f"is not ({getattr(error, 'strerror', None) or error})") from error
+    return target
+
+
+def _name(path: Path) -> str:
+    return path.name or path.resolve().name  # "." and ".." have a name elsewhere

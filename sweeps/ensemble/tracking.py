@@ -1,0 +1,152 @@
+"""An ensemble's run in MLflow, and its place in the registry of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.ensemble.record import EnsembleReport
+from sweeps.ensemble.report import as_markdown
+from sweeps.errors import TrackingError
+from sweeps.paths import StudyPaths
+from sweeps.tracking.cursor import run_id_of
+from sweeps.tracking.environment import environment_tags
+from sweeps.tracking.events import STATES, TrialLog
+from sweeps.tracking.models import Part, register_champion
+from sweeps.tracking.shipper import Shipper, ship_folder
+from sweeps.tracking.store import check_reachable, experiment_name
+
+if TYPE_CHECKING:
+    from mnistnn.data import Dataset
+    from sweeps.config import StudyConfig
+
+__all__ = ["deliver_trials", "track"]
+
+_DRAIN_S = 60.0
+
+
+def deliver_trials(report: EnsembleReport, *, uri: str, root: Path, paths: StudyPaths) -> EnsembleReport:
+    """Sees that the members' own runs are in MLflow, so that the ensemble's run can name them.
+
+    Raises:
+        TrackingError: the store is away.
+    """
+    check_reachable(uri)
+    reasons: list[str] = []
+    shipper = Shipper(uri, root, experiment_name(report.study), paths.folder, warn=reasons.append)
+    shipper.drain(_DRAIN_S)
+    members = tuple(
+        replace(each, member=replace(each.member, run_id=run_id_of(paths.trial(each.member.number))))
+        for each in report.members
+    )
+    if reasons and any(each.member.run_id is None for each in members):
+        raise TrackingError(reasons[0].removeprefix("warning: "))
+    return replace(report, members=members)
+
+
+def track(
+    report: EnsembleReport,
+    folder: Path,
+    files: Sequence[str],
+    config: StudyConfig,
+    dataset: Dataset,
+    *,
+    uri: str,
+    root: Path,
+    paths: StudyPaths,
+) -> EnsembleReport:
+    """Records the ensemble's run beside its files, delivers it, and registers the model.
+
+    Args:
+        report: what was found.
+        folder: where the files lie.
+        files: their names; each becomes an artifact.
+        config: the study's.
+        dataset: whose validation and test images it was scored on.
+        uri: the tracking store.
+        root: the project.
+        paths: the study's paths.
+
+    Returns:
+        The report with its run and its model.
+
+    Raises:
+        TrackingError: the store is away; what was recorded is delivered by the next call.
+    """
+    _record(report, folder, files, config, dataset)
+    name = experiment_name(report.study)
+    run_id = ship_folder(uri, root, name, folder, parent=run_id_of(paths.parent), timeout_s=_DRAIN_S)
+    ensemble = report.ensemble(paths)
+    version = register_champion(
+        uri,
+        name=name,
+        run_id=run_id,
+        digest=ensemble.digest,
+        parts=[
+            Part(
+                f"{each.member.number:05d}",
+                paths.trial(each.member.number) / "weights.npz",
+                each.member.weights_sha256,
+                each.weight,
+            )
+            for each in report.members
+        ],
+        params=_params(report),
+        description=_description(report),
+    )
+    return replace(report, run_id=run_id, model=f"{name}, version {version}")
+
+
+def _record(report: EnsembleReport, folder: Path, files: Sequence[str], config: StudyConfig, dataset: Dataset) -> None:
+    """Writes the run's events, once."""
+    with TrialLog(folder) as log:
+        if log.state in STATES:
+            return
+        gain = report.test_gain
+        tags = environment_tags() | {
+            "role": "ensemble",
+            "study": report.study,
+            "config_hash": config.hash,
+            "seed": str(config.seed),
+            "data": str(report.data["name"]),
+            "data_digest": str(report.data["digest"]),
+            "members": _numbers(report),
+            "member_runs": ", ".join(each.member.run_id or "unknown" for each in report.members),
+            "test_openings": str(report.test_openings),
+        }
+        common = {"name": dataset.name, "digest": dataset.digest, "source": str(dataset.path)}
+        inputs = [common | {"rows": report.data[f"{part}_images"], "context": part} for part in ("validation", "test")]
+        log.start(report.title, _params(report), tags, inputs, note=as_markdown(report))
+        for name in files:
+            log.artifact(name)
+        results = {
+            # Named as a trial's results are, so that MLflow's table sorts all by one column.
+            "best_val_accuracy": report.scores.val.accuracy,
+            "best_val_loss": report.scores.val.loss,
+            "test_accuracy": report.scores.test.accuracy,
+            "test_loss": report.scores.test.loss,
+            "test_accuracy_gain": gain.accuracy.estimate,
+            "test_accuracy_gain_low": gain.accuracy.low,
+            "test_accuracy_gain_high": gain.accuracy.high,
+        }
+        log.end("COMPLETE", metrics=results)
+
+
+def _description(report: EnsembleReport) -> str:
+    val, test = report.scores.val.accuracy, report.scores.test.accuracy
+    return f"{report.title}: {val:.2%} of the validation images and {test:.2%} of the test images right."
+
+
+def _params(report: EnsembleReport) -> dict[str, str]:
+    return {
+        "method": report.method,
+        "members": _numbers(report),
+        "weights": ", ".join(f"{each.weight:.3g}" for each in report.members),
+        "considered": str(report.considered),
+    }
+
+
+def _numbers(report: EnsembleReport) -> str:
+    return ", ".join(f"#{each.member.number:03d}" for each in report.members)
