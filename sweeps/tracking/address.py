@@ -1,0 +1,155 @@
+"""Addresses of tracking stores: which is meant, whether it answers, how it may be shown. MLflow is not imported."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import os
+import re
+import sqlite3
+import ssl
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from sweeps.errors import TrackingError
+from sweeps.paths import Paths
+
+__all__ = ["check_reachable", "is_server", "public", "resolve_uri", "sqlite_path"]
+
+_SQLITE = re.compile(r"^sqlite(\+\w+)?://")
+_TIMEOUT_S = 4.0
+
+
+def resolve_uri(uri: str | None, root: Path) -> str:
+    """Returns the tracking store's address: the option, else MLFLOW_TRACKING_URI, else the project's own database.
+
+    Raises:
+        TrackingError: MLflow has no such store.
+    """
+    uri = (uri or os.environ.get("MLFLOW_TRACKING_URI") or "").strip()
+    if not uri:
+        return _sqlite_uri("sqlite://", Paths(root).mlruns.resolve() / "mlflow.db")
+    if match := _SQLITE.match(uri):
+        path = uri[match.end() :].removeprefix("/").split("?")[0]
+        if path in ("", ":memory:"):
+            raise TrackingError(f"a tracking store must outlive the process, but {uri} does not; use sqlite:///FILE.")
+        return _sqlite_uri(match.group(), Path(path).absolute())  # a relative one would mean another file elsewhere
+    scheme = urllib.parse.urlsplit(uri).scheme
+    file_store = scheme in ("", "file") or len(scheme) == 1
+    if file_store and uri not in ("databricks", "databricks-uc") and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        raise TrackingError(
+            f"the tracking store must be a database or a server, but {public(uri)} is a folder; use sqlite:///FILE."
+        )
+    return uri.rstrip("/") if is_server(uri) else uri
+
+
+def _sqlite_uri(scheme: str, path: Path) -> str:
+    if "%" in str(path) or "?" in str(path):  # SQLAlchemy reads escapes and options where MLflow reads a file's name
+        raise TrackingError(f"a tracking database's path must hold no % or ?, but {path} does; name another place.")
+    return f"{scheme}/{path}"
+
+
+def is_server(uri: str) -> bool:
+    """Returns whether `uri` is that of a tracking server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Returns the file of a SQLite address, else None."""
+    match = _SQLITE.match(uri)
+    return Path(uri[match.end() :].removeprefix("/").split("?")[0]) if match else None
+
+
+def public(text: str) -> str:
+    """Returns an address, or a message that may hold some, without the passwords in it."""
+    text = re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
+    return re.sub(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s'\"]+", r"\1=***", text)
+
+
+def check_reachable(uri: str) -> None:
+    """Sees that the store can be used, within a few seconds. A database server is left to SQLAlchemy.
+
+    Raises:
+        TrackingError: it cannot.
+    """
+    if is_server(uri):
+        _check_server(uri)
+    elif (path := sqlite_path(uri)) is not None:
+        _check_sqlite(path)
+
+
+def _check_server(uri: str) -> None:
+    shown = public(uri)
+    parts = urllib.parse.urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    remedy = "start it (mlflow server), or name another with --tracking-uri"
+    try:
+        request = urllib.request.Request(parts._replace(netloc=host).geturl() + "/health", headers=_credentials(parts))
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=_tls()) as answer:
+            body = answer.read(64)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (401, 403):
+            remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        raise TrackingError(f"the tracking server must answer, but {shown} gave HTTP {error.code}; {remedy}.") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = public(str(getattr(error, "reason", error)) or type(error).__name__)
+        raise TrackingError(f"the tracking server must answer, but {shown} did not ({reason}); {remedy}.") from None
+    if not body.startswith(b"OK"):
+        raise TrackingError(f"the tracking server must be MLflow's, but {shown} is something else; {remedy}.")
+
+
+def _credentials(parts: urllib.parse.SplitResult) -> dict[str, str]:
+    """Returns the header that MLflow's client would send."""
+    user = urllib.parse.unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    password = urllib.parse.unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    if user:
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _check_sqlite(path: Path) -> None:
+    away = f"move it away ({path.name} → {path.name}.old) and run again: what the studies recorded is sent anew"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if not path.exists():
+            return
+        with open(path, "r+b") as file:
+            if (magic := file.read(16)) and magic != b"SQLite format 3\0":
+                raise TrackingError(f"the tracking store must be an SQLite database, but {path} is not; {away}.")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrackingError(
+            f"the tracking store must be writable, but {path} is not ({reason}); name another with --tracking-uri."
+        ) from None
+    if magic and not _is_migrated(path):
+        raise TrackingError(f"the tracking database must be whole, but {path} was left half made; {away}.")
+
+
+def _is_migrated(path: Path) -> bool:
+    """Returns whether MLflow's migrations ran to their end in this database. If another process locks it, they did."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1.0)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error) or "busy" in str(error)
+    except sqlite3.DatabaseError:
+        return False
+    if not tables:
+        return True  # an empty file: MLflow fills it
+    return {"alembic_version", "experiments"} <= tables and not any(name.startswith("_alembic_tmp_") for name in tables)

@@ -1,0 +1,67 @@
+"""How far a run's events were delivered: `shipped.json`, beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sweeps.tracking.events import EVENTS
+
+__all__ = ["CURSOR", "Cursor", "pending_events", "run_id_of"]
+
+CURSOR = "shipped.json"
+
+
+@dataclass(slots=True)
+class Cursor:
+    """The next byte to deliver, and its run. If a cursor is lost, all is sent again, which changes nothing."""
+
+    store: str = ""  # ExperimentRef.identity; events go to another store from their start
+    offset: int = 0
+    run_id: str | None = None
+    key: str = ""
+    name: str = ""
+    doubtful: bool = False  # a create_run was left without an answer: there may be a second run with this key
+
+    @classmethod
+    def load(cls, folder: Path) -> Cursor:
+        """Returns the cursor in `folder`; a new one where it is not there or damaged."""
+        try:
+            with open(folder / CURSOR, encoding="utf-8") as file:
+                found = cls(**json.loads(file.read(1 << 16)))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return cls()
+        return found if found._is_sound() else cls()
+
+    def _is_sound(self) -> bool:
+        offset: object = self.offset
+        texts: tuple[object, ...] = (self.store, self.key, self.name, self.run_id or "")
+        return isinstance(offset, int) and offset >= 0 and all(isinstance(text, str) for text in texts)
+
+    def save(self, folder: Path) -> None:
+        """Replaces the cursor in `folder`. It is not synced to the disk: an older one only sends more again."""
+        temporary = folder / f".{CURSOR}.tmp"
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        os.replace(temporary, folder / CURSOR)
+
+
+def run_id_of(folder: Path) -> str | None:
+    """Returns the MLflow run that the events in `folder` went to, or None if they went nowhere yet."""
+    return Cursor.load(folder).run_id
+
+
+def pending_events(folder: Path, store: str | None = None) -> int:
+    """Returns how many events in `folder` wait to be delivered to `store` (None: the one that they went to before)."""
+    cursor = Cursor.load(folder)
+    offset = cursor.offset if store in (None, cursor.store) else 0
+    waiting = 0
+    with contextlib.suppress(OSError), open(folder / EVENTS, "rb") as file:
+        if offset > os.fstat(file.fileno()).st_size:
+            offset = 0
+        file.seek(offset)
+        while chunk := file.read(1 << 20):
+            waiting += chunk.count(b"\n")
+    return waiting

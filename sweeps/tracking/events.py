@@ -1,0 +1,273 @@
+"""The events of one run: JSON lines that a worker appends and the shipper delivers to MLflow, in order, later.
+
+A line is one of
+
+    start     key, name, params, tags, metrics (logged once, at step 0), inputs (data sets), note (Markdown)
+    epoch     step, metrics
+    artifact  file (beside the events), folder (where MLflow shall show it)
+    tags      tags
+    stop      reason: it waits to be resumed
+    resume
+    end       state (COMPLETE, PRUNED or FAIL), reason, metrics (logged once, at step 0)
+
+with `kind`, `seq` (from 1) and `time_ms`. All that MLflow is told is fixed when the line is written, so that a
+line can be sent again unchanged. JSON has no infinities: a metric that is not finite is "nan", "inf" or "-inf".
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mnistnn.errors import OutputError
+
+__all__ = ["EVENTS", "STATES", "Event", "TrialLog", "parse"]
+
+EVENTS = "events.jsonl"
+STATES = ("COMPLETE", "PRUNED", "FAIL")
+
+Event = dict[str, Any]
+
+_LONGEST_LINE = 1 << 20  # bytes; a longer one was not written here
+_LARGEST = 1 << 53
+_NOT_FINITE = ("nan", "inf", "-inf")
+_FIELDS: dict[str, dict[str, type]] = {
+    "start": {"key": str, "name": str, "params": dict, "tags": dict, "metrics": dict, "inputs": list, "note": str},
+    "epoch": {"step": int, "metrics": dict},
+    "artifact": {"file": str, "folder": str},
+    "tags": {"tags": dict},
+    "stop": {"reason": str},
+    "resume": {},
+    "end": {"state": str, "reason": str, "metrics": dict},
+}
+
+
+def parse(line: bytes) -> Event | None:
+    """Returns the event that a line of an events file holds, or None if it holds none (torn, damaged, not ours)."""
+    if len(line) > _LONGEST_LINE:
+        return None
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(kind := event.get("kind"), str) or kind not in _FIELDS:
+        return None
+    fields = _FIELDS[kind] | {"seq": int, "time_ms": int}
+    if not all(isinstance(event.get(name), wanted) for name, wanted in fields.items()):
+        return None
+    return event if _is_sound(event, line) else None
+
+
+def _is_sound(event: Event, line: bytes) -> bool:
+    """Returns whether the values are such as a TrialLog writes: nothing that MLflow or a database would choke on."""
+    if not all(0 <= event.get(name, 0) < _LARGEST for name in ("seq", "time_ms", "step")):
+        return False
+    for value in event.get("metrics", {}).values():
+        if value not in _NOT_FINITE if isinstance(value, str) else not _is_finite(value):
+            return False
+    if event["kind"] == "start" and not re.fullmatch("[0-9a-f]{8,64}", event["key"]):
+        return False
+    # A lone surrogate is no character: no store can keep it.
+    return b"\\u" not in line or not re.search("[\ud800-\udfff]", json.dumps(event, ensure_ascii=False))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < math.inf and abs(value) <= sys.float_info.max
+
+
+class TrialLog:
+    """Appends the events of one run to `events.jsonl` in its folder.
+
+    A line is one write, so a kill leaves it whole or not there; a torn last line (a full disk, a power cut) is cut off
+    when the file is opened again. One process writes at a time: the one that holds the trial.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the log in `folder`, which is made; an existing one goes on.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.folder = Path(folder)
+        self.last_step = 0  # the last epoch recorded
+        self.state = "new"  # new, running, waiting, or one of STATES
+        self._seq = 0
+        self._time_ms = 0
+        self._epoch_metrics: set[str] = set()
+        path = self.folder / EVENTS
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            self._recover()
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def start(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        inputs: Iterable[Mapping[str, Any]] = (),
+        *,
+        metrics: Mapping[str, float | None] | None = None,
+        note: str = "",
+    ) -> bool:
+        """Records that the run starts, or, if it did before, that it goes on.
+
+        Args:
+            name: the run's name in MLflow.
+            params: what was chosen.
+            tags: what it was made by.
+            inputs: the data sets: name, digest, source, rows, context ("training", "validation").
+            metrics: numbers that never change, such as the trial's number and its parameter count.
+            note: a short description in Markdown.
+
+        Returns:
+            Whether this is the first start; if not, everything but the time is as it was recorded first.
+        """
+        if self._seq:
+            self._append("resume")
+            self.state = "running"
+            return False
+        key = os.urandom(12).hex()  # names the run in MLflow for ever: a run with this key is never made twice
+        self._append(
+            "start",
+            key=key,
+            name=name,
+            params=dict(params),
+            tags={name: value for name, value in tags.items() if value is not None},
+            metrics=_plain(metrics or {}),
+            inputs=[dict(entry) for entry in inputs],
+            note=note,
+        )
+        self.state = "running"
+        return True
+
+    def epoch(self, step: int, metrics: Mapping[str, float | None]) -> None:
+        """Records the metrics of an epoch, counted from 1. One that is recorded already (a resume) is passed over."""
+        if step <= self.last_step:
+            return
+        values = _plain(metrics)
+        self._append("epoch", step=int(step), metrics=values)
+        self.last_step = int(step)
+        self._epoch_metrics.update(values)
+
+    def artifact(self, filename: str, folder: str = "") -> None:
+        """Records that a file of the run's folder is whole, and shall be kept in MLflow, there under `folder`."""
+        self._append("artifact", file=filename, folder=folder)
+
+    def tags(self, tags: Mapping[str, Any]) -> None:
+        """Records tags that became known after the start; `mlflow.note.content` replaces the description."""
+        self._append("tags", tags=dict(tags))
+
+    def stop(self, reason: str) -> None:
+        """Records that the run stops here and waits to be resumed."""
+        self._append("stop", reason=reason)
+        self.state = "waiting"
+        os.fsync(self._file)
+
+    def end(
+        self,
+        state: str,
+        reason: str | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        """Records that the run ended.
+
+        Args:
+            state: COMPLETE, PRUNED or FAIL.
+            reason: why, if it was not complete.
+            metrics: its results. None may have the name of an epoch's metric: it would be a point of that curve.
+            traceback: what failed; becomes the artifact `traceback.txt`.
+        """
+        values = _plain(metrics or {})
+        if state not in STATES:
+            raise ValueError(f"the state must be one of {', '.join(STATES)}, but got {state!r}.")
+        if clash := sorted(self._epoch_metrics & values.keys()):
+            raise ValueError(f"a result must not be named like an epoch's metric, but got {', '.join(clash)}.")
+        if traceback:
+            try:
+                (self.folder / "traceback.txt").write_text(traceback, encoding="utf-8")
+            except OSError as error:
+                raise _unwritable(self.folder / "traceback.txt", error) from error
+            self.artifact("traceback.txt")
+        self._append("end", state=state, reason=reason or "", metrics=values)
+        self.state = state
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Closes the file. Nothing is lost without it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> TrialLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, kind: str, **fields: Any) -> None:
+        if self._file < 0:
+            raise ValueError(f"the log {self.folder / EVENTS} is closed.")
+        now = max(time.time_ns() // 1_000_000, self._time_ms)  # a clock set back must not reorder the epochs
+        event = {"kind": kind, "seq": self._seq + 1, "time_ms": now, **fields}
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False, default=_jsonable, separators=(",", ":"))
+        data = line.encode("utf-8", "replace") + b"\n"
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self._file, size)  # no part of a line stays
+            raise _unwritable(self.folder / EVENTS, error) from error
+        self._seq, self._time_ms = self._seq + 1, now
+
+    def _recover(self) -> None:
+        """Reads what was recorded, and cuts off what is not a whole event at the end."""
+        whole = offset = 0
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            while line := file.readline(_LONGEST_LINE + 1):
+                offset += len(line)
+                event = parse(line) if line.endswith(b"\n") else None
+                if event is None:
+                    continue  # damage in the middle stays: the shipper has counted its bytes
+                whole = offset
+                self._seq, self._time_ms = event["seq"], event["time_ms"]
+                if event["kind"] == "epoch":
+                    self.last_step = max(self.last_step, event["step"])
+                    self._epoch_metrics.update(event["metrics"])
+                elif event["kind"] in ("start", "resume", "stop", "end"):
+                    self.state = {"stop": "waiting", "end": event.get("state", "")}.get(event["kind"], "running")
+        if whole < offset:
+            os.ftruncate(self._file, whole)
+
+
+def _plain(metrics: Mapping[str, float | None]) -> dict[str, float | str]:
+    """Returns metrics as JSON can hold them, without those that were not measured."""
+    plain: dict[str, float | str] = {}
+    for name, value in metrics.items():
+        if value is not None:
+            number = float(value)
+            plain[name] = number if math.isfinite(number) else str(number)
+    return plain
+
+
+def _jsonable(value: Any) -> Any:
+    """Returns what JSON can hold instead of `value`: NumPy's scalars as Python's, the rest as text."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"a run's events must be writable, but {path} is not ({reason}); make room or move the project.")
