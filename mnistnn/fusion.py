@@ -218,8 +218,9 @@ class FusedConvNorm(FusedConv):
         self._z = context.buffer(conv.out_shape)
         self._peaks = context.buffer(self.out_shape) if pool else self._z
         self._signed = context.scratch(conv.weight.shape)
-        # One number a channel each. In float64: they are differences of large sums.
-        self._sign, self._mean, self._inv_std, self._slope, self._level = np.zeros((5, self._filters))
+        # One number a channel each. All but the sign in float64: they are differences of large sums.
+        self._sign = context.scratch((self._filters,))
+        self._mean, self._inv_std, self._slope, self._level = np.zeros((4, self._filters))
         self._slope_row, self._level_row = context.scratch((2, len(self._map_row)))
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
@@ -233,7 +234,7 @@ class FusedConvNorm(FusedConv):
             return self._forward(x, self._signed.reshape(-1, self._filters), shift, train=False)
         self._x = x
         self._sign[...] = np.copysign(1, norm.gamma.value)
-        np.multiply(conv.weight.value, self._sign, out=self._signed, casting="same_kind")
+        np.multiply(conv.weight.value, self._sign, out=self._signed)
         mean, var, count = self._forward_product(x)
         norm.update_running(mean * self._sign + bias, var, count)
         self._mean[...] = mean
@@ -302,7 +303,7 @@ class FusedConvNorm(FusedConv):
         rows *= self._repeat(scale, self._row)
         dx = self._backward(dy)
         grad = conv.weight.grad
-        np.multiply(grad, self._sign, out=grad, casting="same_kind")
+        np.multiply(grad, self._sign, out=grad)
         return dx
 
     def _weight_used(self) -> Floats:
