@@ -125,10 +125,11 @@ def test_a_schedule(case: str, spec: ScheduleSpec) -> None:
     np.testing.assert_allclose([spec.factor(step, len(known)) for step in range(len(known))], known, **CLOSE)
 
 
-def test_ten_training_steps_of_conv2() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_ten_training_steps_of_conv2(fused: bool) -> None:
     known = reference("conv2")
     layers = tuple(spec for spec in preset("conv2").network.layers if not isinstance(spec, DropoutSpec))
-    net = Network(NetworkSpec(layers), batch_size=8, dtype=np.float64)
+    net = Network(NetworkSpec(layers), batch_size=8, dtype=np.float64, fused=fused)
     named = net.arena.named()
     draws = np.random.RandomState(4)  # frozen streams: the script draws the same
     order = ("conv2d_1", "batch_norm_1", "conv2d_2", "batch_norm_2", "dense_1", "batch_norm_3", "dense_2")

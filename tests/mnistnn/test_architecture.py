@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistnn.architecture import Block, ConvNet
+from mnistnn.errors import SpecError
+from mnistnn.layers.batch_norm import BatchNormSpec
+from mnistnn.layers.sigmoid import SigmoidSpec
+from mnistnn.network import Network, NetworkSpec
+from mnistnn.registry import layer
+
+
+def kinds(spec: NetworkSpec) -> list[str]:
+    return [layer.name_of(part) for part in spec.layers]
+
+
+def test_no_blocks_give_a_perceptron() -> None:
+    assert kinds(ConvNet(dense_units=32).network()) == ["input", "dense", "relu", "dense"]
+    assert kinds(ConvNet().network()) == ["input", "dense"]
+
+
+def test_all_of_it_in_order() -> None:
+    net = ConvNet(
+        blocks=(Block(convs=2), Block(pool=False)),
+        norm=BatchNormSpec(),
+        activation=SigmoidSpec(),
+        block_dropout=0.1,
+        dropout=0.2,
+        dense_units=8,
+        dense_dropout=0.3,
+    )
+    conv = ["conv2d", "batch_norm", "sigmoid"]
+    head = ["flatten", "dropout", "dense", "batch_norm", "sigmoid", "dropout", "dense"]
+    assert kinds(net.network()) == ["input", *conv, *conv, "max_pool2d", "dropout", *conv, "dropout", *head]
+
+
+def test_weights_begin_by_what_follows_them() -> None:
+    relu = ConvNet(blocks=(Block(),), dense_units=8, init_scale=0.5).network().layers
+    sigmoid = ConvNet(blocks=(Block(),), dense_units=8, activation=SigmoidSpec()).network().layers
+    assert [part.init for part in relu if hasattr(part, "init")] == ["he", "he", "lecun"]
+    assert [part.init for part in sigmoid if hasattr(part, "init")] == ["lecun"] * 3
+    assert {part.init_scale for part in relu if hasattr(part, "init_scale")} == {0.5}
+
+
+def test_a_bias_before_a_norm_would_be_taken_off_again() -> None:
+    layers = ConvNet(blocks=(Block(),), dense_units=8, norm=BatchNormSpec()).network().layers
+    assert [part.bias for part in layers if hasattr(part, "bias")] == [False, False, True]
+
+
+@given(
+    st.lists(st.builds(Block, filters=st.integers(1, 4), convs=st.integers(1, 2), pool=st.booleans()), max_size=3),
+    st.sampled_from(["same", "valid"]),
+    st.integers(0, 5),
+)
+def test_what_is_possible_builds_and_what_is_not_is_said(blocks: list[Block], padding: str, dense_units: int) -> None:
+    spec = ConvNet(blocks=tuple(blocks), padding=padding, dense_units=dense_units).network()
+    side = 28
+    possible = True
+    for block in blocks:
+        side -= 2 * block.convs if padding == "valid" else 0
+        possible = possible and side >= 1
+        side = side // 2 if block.pool else side
+        possible = possible and side >= 1
+    if possible:
+        assert Network(spec, batch_size=2).classes == 10
+    else:
+        with pytest.raises(SpecError):
+            Network(spec, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Block(kernel=4), "kernel"),
+        (lambda: Block(filters=0), "filters"),
+        (lambda: ConvNet(padding="full"), "padding"),
+        (lambda: ConvNet(dropout=1.0), "dropout"),
+        (lambda: ConvNet(dense_units=-1), "dense_units"),
+        (lambda: ConvNet(scaling="log"), "scaling"),
+    ],
+)
+def test_values_outside_their_domain_are_refused(make: Any, field: str) -> None:
+    with pytest.raises(SpecError, match=field):
+        make()

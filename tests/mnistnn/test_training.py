@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnistnn.augment.translation import Translation
+from mnistnn.data import Dataset, Split
+from mnistnn.errors import Diverged, SpecError, Stopped
+from mnistnn.metrics import accuracy, cross_entropy
+from mnistnn.network import Network
+from mnistnn.optimizers.adam import Adam
+from mnistnn.optimizers.sgd import SGD
+from mnistnn.schedules import Cosine, OneCycle
+from mnistnn.training import EpochMetrics, Trainer, TrainingSpec, evaluate, history_frame
+from tests.mnistnn.nets import EVERYTHING, TINY
+
+
+@pytest.fixture(scope="module")
+def parts(sample: Dataset) -> tuple[Split, Split]:
+    """230 images to train on (a short last batch), 150 to validate on."""
+    images, labels = sample.train_images, sample.train_labels
+    return Split(images, labels, np.arange(230)), Split(images, labels, np.arange(230, 380))
+
+
+Parts = tuple[Split, Split]
+
+
+def trainer_of(parts: Parts, seed: int = 0, **values: Any) -> Trainer:
+    spec = TrainingSpec(**({"epochs": 3, "batch_size": 50, "optimizer": Adam(learning_rate=3e-3)} | values))
+    return Trainer(Network(TINY, seed=seed), spec, *parts, seed=seed)
+
+
+def test_it_learns_and_yields_after_each_epoch(parts: Parts) -> None:
+    trainer = trainer_of(parts, epochs=12)
+    yielded = []
+    for metrics in trainer.fit():
+        yielded.append(metrics)
+        assert trainer.history == yielded
+        assert trainer.epoch == metrics.epoch == len(yielded)
+        assert trainer.step == 5 * metrics.epoch  # 230 images are four batches of 50 and one of 30
+    assert yielded[-1].train_loss < 0.5 * yielded[0].train_loss
+    assert yielded[-1].val_accuracy is not None
+    assert yielded[-1].val_accuracy > 0.6
+    assert all(metrics.seconds > 0 and metrics.images_per_s > 0 for metrics in yielded)
+    assert list(trainer.fit()) == []  # all done
+
+
+def test_validation_is_that_of_the_weights_of_the_epoch(parts: Parts) -> None:
+    trainer = trainer_of(parts)
+    images, labels = parts[1].take()
+    for metrics in trainer.fit():
+        probs = trainer.network.predict_proba(images)
+        assert metrics.val_accuracy == pytest.approx(accuracy(labels, probs))
+        assert metrics.val_loss == pytest.approx(cross_entropy(labels, probs), rel=1e-5)
+
+
+def test_evaluate_weighs_a_short_last_batch_by_its_images(parts: Parts) -> None:
+    images, labels = parts[1].take()
+    one, many = Network(TINY, batch_size=150), Network(TINY, batch_size=40)
+    assert evaluate(one, images, labels) == pytest.approx(evaluate(many, images, labels), rel=1e-6)
+
+
+def test_training_figures_are_means_over_images_without_smoothing(parts: Parts) -> None:
+    """With a learning rate that moves nothing, they are those of the weights as they are."""
+    network = Network(replace_dropout(), seed=1)
+    images, labels = parts[0].take()
+    loss, hits = evaluate(network, images, labels)
+    spec = TrainingSpec(epochs=1, batch_size=50, optimizer=SGD(learning_rate=1e-4), label_smoothing=0.3)
+    (metrics,) = Trainer(network, spec, parts[0]).fit()
+    assert metrics.train_loss == pytest.approx(loss, rel=1e-2)
+    assert metrics.train_accuracy == pytest.approx(hits, abs=0.02)
+
+
+def replace_dropout() -> Any:
+    return replace(TINY, layers=tuple(spec for spec in TINY.layers if not hasattr(spec, "rate")))
+
+
+def test_the_best_epoch_is_kept_and_comes_back(parts: Parts) -> None:
+    trainer = trainer_of(parts, epochs=5, optimizer=SGD(learning_rate=1.0))  # so large that it goes up and down
+    snapshots = []
+    for _ in trainer.fit():
+        snapshots.append(trainer.network.snapshot())
+    losses = [metrics.val_loss or 0 for metrics in trainer.history]
+    best = int(np.argmin(losses))
+    assert trainer.best_epoch == best + 1
+    assert trainer.best_metrics is trainer.history[best]
+    trainer.restore_best()
+    assert trainer.network.arena.params.tobytes() == snapshots[best].params.tobytes()
+    assert evaluate(trainer.network, *parts[1].take())[0] == pytest.approx(losses[best])
+
+
+def test_the_best_may_be_chosen_by_accuracy(parts: Parts) -> None:
+    spec = TrainingSpec(epochs=5, batch_size=50, optimizer=SGD(learning_rate=1.0))
+    trainer = Trainer(Network(TINY), spec, *parts, monitor="val_accuracy")
+    list(trainer.fit())
+    values = [metrics.val_accuracy or 0 for metrics in trainer.history]
+    assert trainer.best_epoch == int(np.argmax(values)) + 1  # the first of equals
+
+
+def test_without_validation_there_is_no_best_and_the_last_stays(parts: Parts) -> None:
+    trainer = Trainer(Network(TINY), TrainingSpec(epochs=2, batch_size=50), parts[0])
+    history = list(trainer.fit())
+    last = trainer.network.snapshot()
+    trainer.restore_best()
+    assert trainer.best_epoch == 0
+    assert trainer.best_metrics is None
+    assert {metrics.val_loss for metrics in history} == {None}
+    assert trainer.network.arena.params.tobytes() == last.params.tobytes()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_others(parts: Parts) -> None:
+    results = []
+    for seed in (1, 1, 2):
+        trainer = trainer_of(parts, seed=seed, augment=(Translation(shift=2),))
+        list(trainer.fit())
+        results.append(trainer.network.arena.params.tobytes())
+    assert results[0] == results[1] != results[2]
+
+
+def test_validating_does_not_change_the_training(parts: Parts) -> None:
+    with_validation, without = trainer_of(parts), trainer_of((parts[0], None))  # type: ignore[arg-type]
+    list(with_validation.fit())
+    list(without.fit())
+    assert with_validation.network.arena.params.tobytes() == without.network.arena.params.tobytes()
+
+
+def test_the_schedule_scales_each_step(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[tuple[int, float]] = []
+    original = Adam.update
+
+    def update(self: Adam, state: Any, arena: Any, *, learning_rate: float, step: int) -> None:
+        rates.append((step, learning_rate))
+        original(self, state, arena, learning_rate=learning_rate, step=step)
+
+    monkeypatch.setattr(Adam, "update", update)
+    schedule = OneCycle(warmup=0.4)
+    trainer = trainer_of(parts, schedule=schedule, optimizer=Adam(learning_rate=0.01))
+    last = list(trainer.fit())[-1]
+    assert rates == [(step + 1, pytest.approx(0.01 * schedule.factor(step, 15))) for step in range(15)]
+    assert last.learning_rate == rates[-1][1]
+
+
+def test_a_net_of_everything_trains_with_everything(parts: Parts) -> None:
+    spec = TrainingSpec(
+        epochs=2,
+        batch_size=64,
+        optimizer=Adam(weight_decay=1e-3),
+        schedule=Cosine(),
+        label_smoothing=0.1,
+        augment=(Translation(shift=1), Translation(shift=3)),
+    )
+    history = list(Trainer(Network(EVERYTHING), spec, *parts).fit())
+    assert history[-1].train_loss < history[0].train_loss
+
+
+def test_images_are_augmented_while_training_alone(parts: Parts) -> None:
+    seen: list[tuple[int, int]] = []
+
+    @dataclass(frozen=True)
+    class Spy:
+        def build(self, image_shape: tuple[int, int], max_batch: int) -> Callable[..., Any]:
+            assert (image_shape, max_batch) == ((28, 28), 50)
+
+            def augmenter(images: Any, rng: np.random.Generator) -> Any:
+                assert images.dtype == np.uint8
+                seen.append((len(images), int(rng.integers(1 << 30))))
+                return images
+
+            return augmenter
+
+    list(trainer_of(parts, epochs=2, augment=(Spy(),)).fit())
+    assert [n for n, _ in seen] == [50, 50, 50, 50, 30] * 2
+    assert len({draw for _, draw in seen}) == 10  # drawn afresh
+
+
+def test_a_stop_comes_before_the_next_step(parts: Parts) -> None:
+    answers: Iterator[bool] = iter([False] * 7 + [True])
+    trainer = trainer_of(parts)
+    with pytest.raises(Stopped):
+        list(trainer.fit(lambda: next(answers)))
+    assert trainer.step == 7
+    assert [metrics.epoch for metrics in trainer.history] == [1]
+    assert next(answers, None) is None
+
+
+def test_a_training_that_diverges_says_where(parts: Parts) -> None:
+    trainer = trainer_of(parts)
+    epochs = trainer.fit()
+    next(epochs)
+    trainer.network.arena.params[:] = np.nan
+    with pytest.raises(Diverged, match="epoch 2"):
+        next(epochs)
+    assert len(trainer.history) == 1
+
+
+def test_a_validation_loss_that_is_not_finite_is_divergence(parts: Parts) -> None:
+    trainer = trainer_of(parts, epochs=1, optimizer=SGD(learning_rate=1e-4))
+    original = trainer.spec.optimizer.update
+    steps = len(parts[0]) // 50 + 1
+
+    @dataclass(frozen=True)
+    class Breaking:
+        learning_rate: float = 1e-4
+
+        def update(self, state: Any, arena: Any, *, learning_rate: float, step: int) -> None:
+            original(state, arena, learning_rate=learning_rate, step=step)
+            if step == steps:
+                arena.params[...] = np.inf
+
+    trainer.spec = replace(trainer.spec, optimizer=Breaking())
+    with pytest.raises(Diverged, match="validation"), np.errstate(all="ignore"):
+        list(trainer.fit())
+    assert trainer.history == []
+
+
+def test_a_batch_that_the_net_cannot_hold_is_refused(parts: Parts) -> None:
+    with pytest.raises(SpecError, match="batch_size=20 is below 50"):
+        Trainer(Network(TINY, batch_size=20), TrainingSpec(batch_size=50), *parts)
+
+
+def test_a_batch_larger_than_the_split_is_one_batch(parts: Parts) -> None:
+    trainer = Trainer(Network(TINY, batch_size=1000), TrainingSpec(epochs=2, batch_size=1000), *parts)
+    list(trainer.fit())
+    assert trainer.step == 2
+
+
+def test_history_is_a_table(parts: Parts) -> None:
+    trainer = trainer_of(parts, epochs=3, validate_every=2)
+    list(trainer.fit())
+    frame = history_frame(trainer.history)
+    assert list(frame.columns) == [
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "seconds",
+        "images_per_s",
+        "learning_rate",
+    ]
+    assert frame["epoch"].tolist() == [1, 2, 3]
+    assert frame["val_loss"].isna().tolist() == [True, False, False]
+    assert list(history_frame([]).columns) == list(frame.columns)
+
+
+def test_a_training_spec_survives_json() -> None:
+    spec = TrainingSpec(
+        epochs=7, optimizer=SGD(learning_rate=0.3), schedule=OneCycle(), augment=(Translation(shift=1),)
+    )
+    assert TrainingSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert TrainingSpec.from_dict({}) == TrainingSpec()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"label_smoothing": 0.9}, "label_smoothing"),
+        ({"optimizer": {"type": "adm"}}, "did you mean"),
+        ({"optimizer": "adam"}, "table"),
+        ({"schedule": {"type": "cosine", "end": 2}}, "end"),
+        ({"augment": [{"type": "translation", "shift": 99}]}, "shift"),
+    ],
+)
+def test_a_training_spec_that_is_wrong_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        TrainingSpec.from_dict(values)
+
+
+def test_metrics_are_numbers_of_python(parts: Parts) -> None:
+    """JSON and MLflow take them as they are."""
+    trainer = trainer_of(parts, epochs=1)
+    (metrics,) = trainer.fit()
+    assert isinstance(metrics, EpochMetrics)
+    for name in EpochMetrics.__dataclass_fields__:
+        assert type(getattr(metrics, name)) in (int, float)
+        assert math.isfinite(getattr(metrics, name))
+
+
+def test_a_warm_epoch_takes_next_to_no_memory(parts: Parts, warm_peak: Callable[..., int]) -> None:
+    """Many batches take no more than few: nothing of a batch is left behind or made anew."""
+    trainer = trainer_of(parts, epochs=1000, augment=(Translation(shift=2),), batch_size=10)
+    epochs = trainer.fit()
+    assert warm_peak(lambda: next(epochs)) < 160 * 1024
