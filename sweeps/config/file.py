@@ -33,7 +33,7 @@ def load_study(name_or_path: str | Path, *, root: Path, overrides: Sequence[str]
         ConfigError: there is no such file, it is no TOML, or a key or value breaks a rule; one line that names it.
     """
     path = _find(str(name_or_path), root)
-    shown_path = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    shown_path = " ".join(str(path.relative_to(root) if path.is_relative_to(root) else path).splitlines())
     tables = _read(path, shown_path)
     set_paths = {_override(tables, override): override for override in overrides}
     study = tables.setdefault("study", {})

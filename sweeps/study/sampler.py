@@ -30,6 +30,8 @@ __all__ = ["FeasibleSampler", "make_pruner", "make_sampler"]
 
 Draw: TypeAlias = Callable[[str, Domain], Any]
 
+Point: TypeAlias = Mapping[str, float]
+
 # A draw of TPE costs milliseconds and was learnt from what is possible; a uniform one costs next to nothing.
 _MODEL_DRAWS: Final = 12
 _ALL_DRAWS: Final = 1_000
@@ -125,10 +127,7 @@ class FeasibleSampler(BaseSampler):
             reason = self._space.impossible(self._space.walk(suggest, overrides))
             if reason is None or all(name in given for name in params):
                 return params, distributions
-        raise ConfigError(
-            f"one of {_ALL_DRAWS:,} draws must be a possible architecture, but none was, the last for its {reason}; "
-            "widen [limits] or search smaller nets."
-        )
+        raise _nothing_possible(reason)
 
     def _draws(self, study: Study, trial: FrozenTrial) -> Iterator[Draw]:
         """Yields functions that draw one parameter after another, one function for each attempt."""
@@ -158,34 +157,45 @@ class SobolSampler(FeasibleSampler):
 
     def __init__(self, config: StudyConfig, space: Space) -> None:
         super().__init__(config, space)
-        self._possible = self._possible_points()
-        self._points: list[Mapping[str, float]] = []
+        self._engine: Any = None
+        self._ahead: list[Point] = []  # of the sequence, the next last
+        self._possible: list[Point] = []
 
     def _draws(self, study: Study, trial: FrozenTrial) -> Iterator[Draw]:
         for index in range(trial.number, trial.number + _ALL_DRAWS):
-            while len(self._points) <= index:
-                point = next(self._possible, None)
-                if point is None:
-                    return
-                self._points.append(point)
-            point = self._points[index]
-            yield lambda name, domain, point=point: at(domain, point[name])  # type: ignore[misc]
+            while len(self._possible) <= index:
+                self._possible.append(self._next_possible())
+            yield _taking(self._possible[index])
 
-    def _possible_points(self) -> Iterator[Mapping[str, float]]:
-        from scipy.stats import qmc  # type: ignore[import-untyped]  # takes a second to import, which only this sampler has to pay
+    def _next_possible(self) -> Point:
+        for _ in range(_ALL_DRAWS):
+            if not self._ahead:
+                self._ahead = self._more()[::-1]
+            point = self._ahead.pop()
+            reason = self._space.impossible(self._space.walk(_taking(point)))
+            if reason is None:
+                return point
+        raise _nothing_possible(reason)
 
+    def _more(self) -> list[Point]:
         names = list(self._space.searched)
-        engine = qmc.Sobol(max(len(names), 1), scramble=True, seed=self._seed())
-        rejected = 0
-        while rejected < _ALL_DRAWS:
-            for row in engine.random(64).tolist():
-                point = dict(zip(names, row, strict=False))
-                walk = self._space.walk(lambda name, domain, point=point: at(domain, point[name]))  # type: ignore[misc]
-                if self._space.impossible(walk) is None:
-                    rejected = 0
-                    yield point
-                else:
-                    rejected += 1
+        if self._engine is None:
+            # Takes a second to import, which only this sampler has to pay.
+            from scipy.stats import qmc  # type: ignore[import-untyped]
+
+            self._engine = qmc.Sobol(max(len(names), 1), scramble=True, seed=self._seed())
+        return [dict(zip(names, row, strict=False)) for row in self._engine.random(64).tolist()]
+
+
+def _taking(point: Point) -> Draw:
+    return lambda name, domain: at(domain, point[name])
+
+
+def _nothing_possible(reason: str | None) -> ConfigError:
+    return ConfigError(
+        f"one of {_ALL_DRAWS:,} draws must be a possible architecture, but none was, the last for its {reason}; "
+        "widen [limits] or search smaller nets."
+    )
 
 
 def at(domain: Domain, part: float) -> Any:
