@@ -24,6 +24,18 @@ __all__ = ["load_checkpoint", "load_model", "read_header", "save_checkpoint", "s
 
 _HEADER = "header"
 _FORMAT = 1
+# What reading a damaged file ends in. MemoryError: an array whose header claims more than there is.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def save_model(
@@ -125,13 +137,20 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         raise CheckpointError(f"a checkpoint must hold {sorted(targets)}, but {path} holds {sorted(arrays)}.")
     for name, target in targets.items():
         _check_like(target, arrays[name], name, path)
+    kept = {name: rng.bit_generator.state for name, rng in trainer.rngs.items()}
     try:
         history = [EpochMetrics(**values) for values in header["history"]]
         states = {name: _arrays(header["rngs"][name], rng) for name, rng in trainer.rngs.items()}
         counts = {name: int(header[name]) for name in ("epoch", "step", "best_epoch")}
+        if [metrics.epoch for metrics in history] != list(range(1, counts["epoch"] + 1)):
+            raise ValueError(f"{counts['epoch']} epochs, but a history of {len(history)}")
+        if not 0 <= counts["best_epoch"] <= counts["epoch"]:
+            raise ValueError(f"a best epoch {counts['best_epoch']} of {counts['epoch']}")
         for name, rng in trainer.rngs.items():
             rng.bit_generator.state = states[name]
     except (KeyError, TypeError, ValueError) as error:
+        for name, rng in trainer.rngs.items():
+            rng.bit_generator.state = kept[name]
         raise CheckpointError(f"a checkpoint's header must be whole, but that of {path} is not ({error!r}).") from error
     for name, target in targets.items():
         target[...] = arrays[name]
@@ -164,7 +183,7 @@ def _read(path: Path, kind: str | None, *, only_header: bool = False) -> tuple[d
         raise
     except FileNotFoundError as error:
         raise CheckpointError(f"a file of weights must exist, but {path} does not.") from error
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"a file of weights must be a whole .npz, but {path} is damaged ({reason}).") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:

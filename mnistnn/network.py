@@ -42,13 +42,13 @@ class NetworkSpec:
         return {"layers": [layer_registry.to_dict(spec) for spec in self.layers]}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> NetworkSpec:
-        """Builds what `to_dict` wrote.
+    def from_dict(cls, values: Any) -> NetworkSpec:
+        """Builds what `to_dict` wrote; `values` may be whatever was read.
 
         Raises:
             SpecError: no list of layers, or one that is not legal.
         """
-        layers = values.get("layers")
+        layers = values.get("layers") if isinstance(values, Mapping) else None
         if not isinstance(layers, list) or not layers:
             raise SpecError(f"a network must be a table with a list of `layers`, but got {str(values)[:80]}.")
         return cls(tuple(layer_registry.from_dict(spec) for spec in layers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -32,8 +32,10 @@ class InputSpec(LayerSpec):
 
     def build(self, in_shape: Shape, context: BuildContext) -> Input:
         """Builds the layer; the shape must hold as many pixels as an image."""
-        if math.prod(in_shape) != math.prod(self.shape):
-            raise SpecError(f"the input's shape must hold an image of {in_shape}, but got shape={self.shape}.")
+        shape: Any = self.shape  # as a file may have it
+        whole = isinstance(shape, tuple) and all(isinstance(size, int) and size > 0 for size in shape)
+        if not whole or math.prod(in_shape) != math.prod(shape):
+            raise SpecError(f"the input's shape must hold an image of {in_shape}, but got shape={self.shape!r}.")
         scale, offset = {"unit": (255.0, 0.0), "standard": (self.std, self.mean), "none": (1.0, 0.0)}[self.scaling]
         return Input(in_shape, tuple(self.shape), context, scale, offset)
 

@@ -217,7 +217,9 @@ def test_a_spec_goes_to_plain_values_and_back() -> None:
     assert hash(EVERYTHING) == hash(NetworkSpec.from_dict(EVERYTHING.to_dict()))
 
 
-@pytest.mark.parametrize("values", [{}, {"layers": []}, {"layers": "dense"}, {"layers": ["dense"]}, {"layers": [{}]}])
+@pytest.mark.parametrize(
+    "values", [[], None, {}, {"layers": []}, {"layers": "dense"}, {"layers": ["dense"]}, {"layers": [{}]}]
+)
 def test_what_is_no_network_is_refused(values: Any) -> None:
     with pytest.raises(SpecError):
         NetworkSpec.from_dict(values)

@@ -46,6 +46,7 @@ def test_a_view_of_images_is_taken_too(build_layer: Build) -> None:
     np.testing.assert_allclose(y, canvas[:, 1:29, 1:29].reshape(5, -1) / 255)
 
 
-def test_a_shape_that_holds_no_image_is_refused(build_layer: Build) -> None:
+@pytest.mark.parametrize("shape", [(27, 28, 1), (-28, -28, 1), (28.0, 28, 1), (28, "28"), "784", 784, None, ()])
+def test_a_shape_that_holds_no_image_is_refused(build_layer: Build, shape: Any) -> None:
     with pytest.raises(SpecError, match="shape"):
-        build_layer(InputSpec(shape=(27, 28, 1)), (28, 28))
+        build_layer(InputSpec(shape=shape), (28, 28))
