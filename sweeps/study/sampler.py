@@ -117,9 +117,8 @@ class FeasibleSampler(BaseSampler):
                 params: dict[str, Any] = params,
                 distributions: dict[str, BaseDistribution] = distributions,
             ) -> Any:
-                value = draw(
-                    name, domain
-                )  # even where it is given, so that what follows is drawn from the same numbers
+                # Drawn even where it is given: what follows is then drawn from the same numbers.
+                value = draw(name, domain)
                 params[name] = given.get(name, value)
                 distributions[name] = distribution(domain)
                 return params[name]
@@ -188,7 +187,8 @@ class SobolSampler(FeasibleSampler):
 
 
 def _taking(point: Point) -> Draw:
-    return lambda name, domain: at(domain, point[name])
+    """Returns what reads a point's values; a name that only an override leads to is none of its own."""
+    return lambda name, domain: at(domain, point.get(name, 0.5))
 
 
 def _nothing_possible(reason: str | None) -> ConfigError:

@@ -191,11 +191,12 @@ def test_an_enqueued_trial_is_not_changed_and_a_part_of_one_is_completed() -> No
     assert "filters_2" in params[1]
 
 
-def test_a_part_that_was_enqueued_with_overrides_is_completed_around_them() -> None:
-    config = load()
+@pytest.mark.parametrize("kind", ["tpe", "random", "qmc"])
+def test_a_part_that_was_enqueued_with_overrides_is_completed_around_them(kind: str) -> None:
+    config = load(f"sampler.type={kind}", "search.kernel=[3, 5]", "limits.macs=1e8", "limits.params=1e8")
     space = Space(config)
     study = open_study(config, space)
-    overrides = {"optimizer": "momentum", "momentum.learning_rate": 0.05, "blocks": 3, "filters_3": 8}
+    overrides = {"optimizer": "momentum", "momentum.learning_rate": 0.05, "blocks": 4, "filters_3": 8}
     study.enqueue_trial({"batch_size": 200}, user_attrs={"overrides": overrides})
     trial = study.ask()
     values = space.suggest_with(trial, overrides)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.config import StudyConfig, load_study
+from sweeps.study.space import Space
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def config(**tables: Any) -> StudyConfig:
+    return StudyConfig.from_dict({"study": {"name": "small"}, "budget": {"trials": 3, "epochs": 2}} | tables)
+
+
+def shipped(name: str) -> Space:
+    return Space(load_study(name, root=ROOT))
+
+
+@pytest.mark.parametrize(
+    ("preset", "label"),
+    [
+        ("mlp3", "dense 128"),
+        ("report", "conv 32 k5"),
+        ("conv2", "conv 32-64 k3 bn dense 128"),
+        ("small", "conv 24-32 k5-3 valid dense 256"),
+    ],
+)
+def test_labels(preset: str, label: str) -> None:
+    space = shipped("default")
+    assert space.architecture(space.values(*space.preset_values(preset))) == label
+
+
+def test_labels_say_what_is_unusual() -> None:
+    space = Space(config(fixed={"blocks": 3, "convs_2": 2, "pool_1": False, "activation": "sigmoid"}))
+    assert space.architecture(space.values({})) == "conv 32-32x2-32 k3 pool 2,3 sigmoid"
+    assert space.architecture(space.values({}, {"pool_2": False, "pool_3": False})).startswith(
+        "conv 32-32x2-32 k3 no pool"
+    )
+    assert space.architecture(space.values({}, {"blocks": 0})) == "linear"
+
+
+def test_plain_names_have_one_column_for_a_thing() -> None:
+    space = shipped("default")
+    plain = space.plain(space.values(*space.preset_values("conv2")))
+    expected = {
+        "architecture": "conv 32-64 k3 bn dense 128",
+        "blocks": 2,
+        "filters": "32-64",
+        "kernels": "3-3",
+        "pools": "1-1",
+        "optimizer": "adam",
+        "learning_rate": 3e-3,
+        "shift": 2,
+        "schedule": "one_cycle",
+        "epochs": 3,
+        "batch_norm.momentum": 0.1,  # an optimizer's may stand in the column `momentum`
+    }
+    assert expected.items() <= plain.items()
+    momentum = Space(config(fixed={"optimizer": {"momentum": {"momentum": 0.8}}}))
+    plain = momentum.plain(momentum.values({}))
+    assert (plain["momentum"], plain["optimizer"]) == (0.8, "momentum")
