@@ -128,7 +128,9 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
     path = paths.trial(member.number) / "val_probs.npz"
     shown = _shown(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as bare, np.load(bare, allow_pickle=False) as file:
+            if any(part.compress_type for part in file.zip.infolist()):  # it could unpack to any size
+                raise ValueError("compressed")
             probs, stored = file["probs"], file["labels"]
     except FileNotFoundError:
         raise CheckpointError(

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnistnn.data import Dataset
+from mnistnn.errors import CheckpointError, DataError, OutputError
+from mnistnn.files import sha256_file
+from sweeps.ensemble import build_ensemble, load_ensemble, write_submission
+from sweeps.ensemble.submission import manifest_path
+from sweeps.errors import ConfigError, StudyError
+from tests.sweeps.ensemble.conftest import Home
+
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def built(home: Home, sample: Dataset) -> Home:
+    build_ensemble(home.config, root=home.root, dataset=sample, tracking_uri=AWAY, echo=lambda line: None)
+    return home
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    path = tmp_path / "contest.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8))
+    return path
+
+
+def _absent() -> Dataset:
+    raise AssertionError("the data set was not needed")
+
+
+def _write(home: Home, output: Path, input: Path | None, **more: Any) -> Path:
+    options: dict[str, Any] = {"dataset": _absent, "tracking_uri": AWAY, "echo": lambda line: None} | more
+    return write_submission(home.config, root=home.root, input=input, output=output, **options)
+
+
+def test_kaggles_format_has_ids_from_one(built: Home, images: Path, tmp_path: Path) -> None:
+    manifest = _write(built, tmp_path / "out.csv", images)
+    expected = load_ensemble(built.paths).predict(np.load(images))
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "ImageId,Label"
+    assert lines[1:] == [f"{i},{digit}" for i, digit in enumerate(expected, start=1)]
+    assert manifest == tmp_path / "out.csv.manifest.json"
+
+
+def test_digits_are_one_a_line(built: Home, images: Path, tmp_path: Path) -> None:
+    _write(built, tmp_path / "predict.txt", images, format="digits")
+    data = (tmp_path / "predict.txt").read_bytes()
+    assert len(data) == 2 * 70
+    assert data.endswith(b"\n")
+    assert [int(line) for line in data.split()] == load_ensemble(built.paths).predict(np.load(images)).tolist()
+
+
+def test_the_manifest_says_what_the_answers_depend_on(built: Home, images: Path, tmp_path: Path) -> None:
+    manifest = json.loads(_write(built, tmp_path / "out.csv", images).read_text())
+    assert manifest["input"] == {"name": "contest.npy", "format": "npy", "digest": sha256_file(images), "images": 70}
+    assert manifest["output"] == {"name": "out.csv", "format": "kaggle", "sha256": sha256_file(tmp_path / "out.csv")}
+    ensemble = load_ensemble(built.paths)
+    assert manifest["ensemble"]["digest"] == ensemble.digest
+    for told, member, weight in zip(manifest["ensemble"]["members"], ensemble.members, ensemble.weights, strict=True):
+        weights = built.paths.trial(member.number) / "weights.npz"
+        assert told == {
+            "trial": member.number,
+            "run_id": None,
+            "weights_sha256": sha256_file(weights),
+            "weight": weight,
+        }
+    assert {"python", "numpy", "blas"} <= manifest["versions"].keys()
+    assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_the_same_input_gives_the_same_bytes(built: Home, images: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _write(built, tmp_path / name, images)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_without_input_the_test_images_are_opened_and_counted(built: Home, sample: Dataset, tmp_path: Path) -> None:
+    said: list[str] = []
+    manifest = _write(built, tmp_path / "out.csv", None, dataset=sample, echo=said.append)
+    assert built.openings == 2  # the ensemble's report was the first
+    assert said == [f"no input given: answering for the 500 test images of {sample.name} (opened 2 times)"]
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 501
+    told = json.loads(manifest.read_text())["input"]
+    assert told == {"name": f"test images of {sample.name}", "digest": sample.digest, "images": 500}
+
+
+def test_an_ensemble_that_is_not_there_is_built_first(
+    home: Home, sample: Dataset, images: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    _write(home, tmp_path / "out.csv", images, dataset=lambda: sample, echo=said.append)
+    assert said[0] == "study 'smoke' has no ensemble yet: building it"
+    assert any(line.startswith("warning: the ensemble of study 'smoke' was built") for line in said)
+    assert len(load_ensemble(home.paths).members) == 2
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(built: Home, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    real, link = tmp_path / "shared" / "real.csv", tmp_path / "link.csv"
+    real.write_text("before")
+    link.symlink_to(real)
+    manifest = _write(built, link, images)
+    assert link.is_symlink()
+    assert real.read_text().startswith("ImageId,Label")
+    assert manifest == manifest_path(link) == tmp_path / "link.csv.manifest.json"
+
+
+def test_folders_on_the_way_are_made(built: Home, images: Path, tmp_path: Path) -> None:
+    _write(built, tmp_path / "a" / "b" / "out.csv", images)
+    assert (tmp_path / "a" / "b" / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda folder, images: folder, "is a folder"),
+        (lambda folder, images: images, "is the input"),
+        (lambda folder, images: images / "out.csv", "Not a directory|File exists"),
+        (lambda folder, images: Path("/dev/null"), "is no plain file"),
+        (lambda folder, images: Path("/proc/out.csv"), "is not"),
+        (lambda folder, images: folder / "o\0ut", "null|NUL"),
+        (lambda folder, images: folder / ("x" * 300), "too long"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    home: Home, images: Path, tmp_path: Path, output: Any, message: str
+) -> None:
+    before = images.read_bytes()
+    with pytest.raises(OutputError, match=message) as caught:
+        _write(home, output(tmp_path, images), images)  # `home` has no ensemble yet, and _absent no data
+    assert "\n" not in str(caught.value)
+    assert images.read_bytes() == before
+    assert not (home.paths.ensemble / "ensemble.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_without_rights_is_refused(built: Home, images: Path, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="Permission denied"):
+        _write(built, locked / "out.csv", images)
+
+
+def test_bad_input_and_format_are_refused_before_any_work(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    with pytest.raises(DataError):
+        _write(home, tmp_path / "out.csv", tmp_path / "bad.npy")
+    with pytest.raises(ConfigError, match="unknown submission format 'kagle'; did you mean 'kaggle'"):
+        _write(home, tmp_path / "out.csv", None, format="kagle")
+    assert not (tmp_path / "out.csv").exists()
+    assert home.openings == 0
+
+
+def test_damaged_weights_leave_the_last_submission_as_it_was(built: Home, images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    manifest = _write(built, output, images)
+    before = output.read_bytes(), manifest.read_bytes()
+    weights = built.paths.trial(load_ensemble(built.paths).members[1].number) / "weights.npz"
+    weights.write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"trials/\d{5}/weights.npz has"):
+        _write(built, output, images)
+    assert (output.read_bytes(), manifest.read_bytes()) == before
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="is not readable"):
+        _write(built, output, images)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "contest.npy",
+        "home",
+        "out.csv",
+        "out.csv.manifest.json",
+    ]
+
+
+def test_a_study_without_trials_has_no_submission(home: Home, sample: Dataset, images: Path, tmp_path: Path) -> None:
+    home.paths.journal.unlink()
+    with pytest.raises(StudyError, match="start with `run smoke`"):
+        _write(home, tmp_path / "out.csv", images, dataset=sample)
