@@ -13,7 +13,7 @@ from sweeps.errors import TrackingError
 from sweeps.paths import StudyPaths
 from sweeps.tracking.cursor import run_id_of
 from sweeps.tracking.environment import environment_tags
-from sweeps.tracking.events import STATES, TrialLog
+from sweeps.tracking.events import EVENTS, STATES, TrialLog, parse
 from sweeps.tracking.models import Part, register_champion
 from sweeps.tracking.shipper import Shipper, ship_folder
 from sweeps.tracking.store import check_reachable, experiment_name
@@ -100,9 +100,12 @@ def track(
 
 
 def _record(report: EnsembleReport, folder: Path, files: Sequence[str], config: StudyConfig, dataset: Dataset) -> None:
-    """Writes the run's events, once."""
+    """Writes the run's events, once; later only that the members' runs are others, in another store."""
+    member_runs = ", ".join(each.member.run_id or "unknown" for each in report.members)
     with TrialLog(folder) as log:
         if log.state in STATES:
+            if _told(folder, "member_runs") != member_runs:
+                log.tags({"member_runs": member_runs})
             return
         gain = report.test_gain
         tags = environment_tags() | {
@@ -113,7 +116,7 @@ def _record(report: EnsembleReport, folder: Path, files: Sequence[str], config: 
             "data": str(report.data["name"]),
             "data_digest": str(report.data["digest"]),
             "members": _numbers(report),
-            "member_runs": ", ".join(each.member.run_id or "unknown" for each in report.members),
+            "member_runs": member_runs,
             "test_openings": str(report.test_openings),
         }
         common = {"name": dataset.name, "digest": dataset.digest, "source": str(dataset.path)}
@@ -137,6 +140,13 @@ def _record(report: EnsembleReport, folder: Path, files: Sequence[str], config: 
 def _description(report: EnsembleReport) -> str:
     val, test = report.scores.val.accuracy, report.scores.test.accuracy
     return f"{report.title}: {val:.2%} of the validation images and {test:.2%} of the test images right."
+
+
+def _told(folder: Path, tag: str) -> str | None:
+    """Returns what the recorded events say of a tag in the end."""
+    events = [parse(line) for line in (folder / EVENTS).read_bytes().splitlines()]
+    values = [event["tags"][tag] for event in events if event and tag in event.get("tags", {})]
+    return str(values[-1]) if values else None
 
 
 def _params(report: EnsembleReport) -> dict[str, str]:

@@ -214,6 +214,20 @@ def test_what_could_not_be_tracked_is_delivered_later(home: Home, sample: Datase
     assert home.openings == 1
 
 
+def test_another_store_gets_all_of_it_with_its_own_runs(home: Home, sample: Dataset, blank_store: Path) -> None:
+    other = home.root / "other" / "mlflow.db"
+    other.parent.mkdir()
+    shutil.copy(blank_store, other)
+    first = _build(home, sample)
+    second = _build(home, sample, tracking_uri=f"sqlite:///{other}")
+    assert second.run_id != first.run_id
+    run = client(f"sqlite:///{other}").get_run(second.run_id)
+    assert run.data.tags["member_runs"] == ", ".join(each.member.run_id for each in second.members)
+    assert run.data.tags["member_runs"] != ", ".join(each.member.run_id for each in first.members)
+    assert second.model == "sweeps-smoke, version 1"
+    assert home.openings == 1
+
+
 def test_a_registry_that_refuses_leaves_the_report_standing(
     home: Home, sample: Dataset, blank_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
