@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +119,8 @@ class EnsembleReport:
         return Ensemble(self.study, members, tuple(scored.weight for scored in self.members), paths)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON. Where it was tracked is left to the tracking's own files."""
-        values = asdict(self)
-        for key in ("run_id", "model", "untracked"):
-            del values[key]
-        return {"format": _FORMAT, **values}
+        """Returns plain values for JSON."""
+        return {"format": _FORMAT, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EnsembleReport:
@@ -158,13 +155,15 @@ def _scores(values: Mapping[str, Any]) -> Scores:
 
 
 def save_report(report: EnsembleReport, path: Path) -> None:
-    """Writes the report as JSON.
+    """Writes the report as JSON. Where it was tracked is left out: the tracking has files of its own for that.
 
     Raises:
         OutputError: it cannot be written.
     """
     with atomic_write(path, "w") as file:
-        json.dump(report.to_dict(), file, indent=2, ensure_ascii=False)
+        json.dump(
+            replace(report, run_id=None, model=None, untracked=None).to_dict(), file, indent=2, ensure_ascii=False
+        )
         file.write("\n")
 
 
