@@ -7,8 +7,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
-# One study's folder, and the options that name another budget or another submission.
 BUDGET_ARGS := $(if $(BUDGET),--set budget.time=$(BUDGET))
+# Tests train small nets, on which the threads of a BLAS only wait for each other.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
@@ -36,8 +37,10 @@ $(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py
 	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py dev
 
 setup: $(RUNTIME) ## make .venv with what a sweep needs (all other targets do it by themselves)
+	@echo 'ready: $(PY)'
 
 setup-dev: $(DEV) ## the same with what tests and lint need
+	@echo 'ready: $(PY)'
 
 data: $(RUNTIME) ## find or fetch MNIST, check it, and say where it is (MNIST_DIR=folder: another data set)
 	@$(PY) -m sweeps data $(ARGS)
@@ -57,10 +60,10 @@ train: $(RUNTIME) ## train one net (PRESET=report, ARGS="--epochs 5 --test")
 	@$(PY) -m sweeps train $(PRESET) $(ARGS)
 
 test: $(DEV) ## run all tests
-	@$(PY) -m pytest $(ARGS)
+	@$(ONE_THREAD) $(PY) -m pytest $(ARGS)
 
 test-fast: $(DEV) ## run the tests that take no processes, kills or browsers
-	@$(PY) -m pytest -m 'not slow and not kill and not browser' $(ARGS)
+	@$(ONE_THREAD) $(PY) -m pytest -m 'not slow and not kill and not browser' $(ARGS)
 
 lint: $(DEV) ## ruff, mypy and the import contracts
 	@$(PY) -m ruff check .

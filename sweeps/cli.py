@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.options import PATH, Section, Verbs, VerbWithNames, duration, options
+from sweeps.options import PATH, Section, Verbs, VerbWithNames, duration, options, show
 from sweeps.paths import Paths, project_root
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
     frame = trials_frame(load_study(name, storage, Paths(project_root()).study(name)))
     if csv is not None:
         write_csv(frame, csv)
-    click.echo(to_json(frame) if as_json else render(frame))
+    show(to_json(frame) if as_json else render(frame))
 
 
 @main.command()
@@ -187,7 +187,8 @@ def submit(
     chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage}
     find = functools.partial(_dataset, data_dir, quiet=True)
     manifest = write_submission(_study(study), root=project_root(), dataset=find, **chosen)
-    _show(f"{chosen['output']}\n{manifest}", json.loads(manifest.read_text(encoding="utf-8")), as_json)
+    text = f"submission  {chosen['output']}\nmanifest    {manifest}"
+    _show(text, json.loads(manifest.read_text(encoding="utf-8")), as_json)
 
 
 @main.command()
@@ -221,4 +222,4 @@ def _log(quiet: bool) -> Any:
 
 
 def _show(text: str, values: Any, as_json: bool) -> None:
-    click.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str) if as_json else text)
+    show(json.dumps(values, indent=2, ensure_ascii=False, default=str) if as_json else text)

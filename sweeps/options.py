@@ -11,9 +11,9 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from mnistnn.errors import Diverged, InputError
+from mnistnn.errors import Diverged, InputError, OutputError
 
-__all__ = ["PATH", "Section", "VerbWithNames", "Verbs", "duration", "options"]
+__all__ = ["PATH", "Section", "VerbWithNames", "Verbs", "duration", "options", "show"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Section = tuple[str, list[tuple[str, str]]]
@@ -35,7 +35,6 @@ class Verbs(click.Group):
         extra["standalone_mode"] = False
         try:
             code = super().main(args, prog_name, **extra)
-            sys.stdout.flush()
         except click.UsageError as error:
             asked = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
             code = _say(error.format_message().rstrip(".") + asked, 2)
@@ -47,17 +46,29 @@ class Verbs(click.Group):
             code = _say(f"the training diverged: {error}; try a lower --learning-rate.", 1)
         except (KeyboardInterrupt, click.Abort):
             code = 130
-        except BrokenPipeError:
-            # Who read our output has seen enough; Python must not complain of it when it flushes at its end.
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 141
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(message: str, code: int) -> int:
     click.echo(f"error: {' '.join(message.split())}", err=True)
     return code
+
+
+def show(text: str) -> None:
+    """Prints a result.
+
+    Raises:
+        OutputError: standard output cannot be written.
+        SystemExit: nobody reads it any more; that is no fault, and the code is that of a process that SIGPIPE ended.
+    """
+    try:
+        click.echo(text)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # or Python would try again at its end, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(141) from None
+        raise OutputError(f"the result must be writable, but standard output is not ({error.strerror}).") from error
 
 
 class VerbWithNames(click.Command):

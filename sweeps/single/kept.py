@@ -18,11 +18,9 @@ from mnistnn.training import EpochMetrics, Trainer
 from sweeps.errors import ConfigError
 from sweeps.single.curves import draw_curves
 from sweeps.single.models import NAME
+from sweeps.tracking.store import TRAIN_EXPERIMENT
 
-__all__ = ["EXPERIMENT", "FILES", "Trained", "claim_folder", "keep"]
-
-EXPERIMENT = "sweeps-train"
-"""MLflow's experiment of nets that belong to no study."""
+__all__ = ["FILES", "Trained", "check_name", "claim_folder", "keep"]
 
 FILES = ("weights.npz", "recipe.json", "history.csv", "curves.png")
 """What `keep` writes, besides the events that are there already."""
@@ -61,7 +59,7 @@ class Trained:
             lines.append(f"test accuracy {self.test_accuracy:.4f}, loss {self.test_loss:.4f}; {opened}")
         lines.append(f"saved in {self.folder}/; ask it with `predict IMAGE --model {self.name}`")
         if self.run_id is not None:
-            lines.append(f"tracked in MLflow's experiment {EXPERIMENT} as {self.name}, run {self.run_id}")
+            lines.append(f"tracked in MLflow's experiment {TRAIN_EXPERIMENT} as {self.name}, run {self.run_id}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,17 +67,28 @@ class Trained:
         return asdict(self)
 
 
+def check_name(parent: Path, name: str | None) -> None:
+    """Checks that a new net may be called `name`, before anything is done for it.
+
+    Raises:
+        ConfigError: the name is not legal, or taken: what was trained before stays as it is.
+    """
+    if name is not None and not NAME.fullmatch(name):
+        raise ConfigError(f"--name must be letters, digits, `.`, `_` and `-`, at most 100, but got {name!r:.60}.")
+    if name is not None and (parent / name).exists():
+        raise ConfigError(f"--name must be new, but {name!r} is in {parent} already; choose another name.")
+
+
 def claim_folder(parent: Path, name: str | None, preset_name: str) -> Path:
     """Makes the folder of a new net: called `name`, or as the preset with the first free number.
 
     Raises:
-        ConfigError: the name is not legal, or taken: what was trained before stays as it is.
+        ConfigError: the name is not legal, or taken, if only just now.
         OutputError: the folder cannot be made.
     """
-    if name is not None and not NAME.fullmatch(name):
-        raise ConfigError(f"--name must be letters, digits, `.`, `_` and `-`, at most 100, but got {name!r:.60}.")
     numbered = (f"{preset_name}-{number}" for number in itertools.count(1))
     for candidate in numbered if name is None else [name]:
+        check_name(parent, name)
         folder = parent / candidate
         try:
             folder.mkdir(parents=True)
@@ -88,7 +97,7 @@ def claim_folder(parent: Path, name: str | None, preset_name: str) -> Path:
         except OSError as error:
             raise OutputError(f"a net needs its folder, but {folder} cannot be made ({error.strerror}).") from error
         return folder
-    raise ConfigError(f"--name must be new, but {name!r} is in {parent} already; choose another name.")
+    raise ConfigError(f"--name must be new, but {name!r} was taken in {parent} just now; choose another name.")
 
 
 def keep(folder: Path, root: Path, trainer: Trainer, recipe: Recipe, origin: Mapping[str, Any]) -> Trained:

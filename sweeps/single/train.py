@@ -20,11 +20,12 @@ from mnistnn.registry import augmentation, optimizer, schedule
 from mnistnn.training import EpochMetrics, Trainer
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
-from sweeps.single.kept import EXPERIMENT, FILES, Trained, claim_folder, keep
+from sweeps.single.kept import FILES, Trained, check_name, claim_folder, keep
 from sweeps.single.models import weights_path
 from sweeps.tracking.address import check_reachable, resolve_uri
 from sweeps.tracking.environment import environment_tags
 from sweeps.tracking.events import TrialLog
+from sweeps.tracking.store import TRAIN_EXPERIMENT
 
 __all__ = ["train_net"]
 
@@ -70,6 +71,7 @@ def train_net(
     weights = None if start is None else weights_path(start, root)
     network = _network(recipe, seed, weights, preset_name)
     split_seed = 0 if weights is None else _split_seed(weights)
+    check_name(Paths(root).trained, name)
     uri = resolve_uri(tracking_uri, root)
     check_reachable(uri)
     data = dataset()
@@ -204,7 +206,7 @@ def _ship(uri: str, root: Path, folder: Path, say: Say) -> str | None:
     from sweeps.tracking.shipper import ship_folder
 
     try:
-        return ship_folder(uri, root, EXPERIMENT, folder)
+        return ship_folder(uri, root, TRAIN_EXPERIMENT, folder)
     except TrackingError as error:
         say(f"warning: not tracked: {error}")
         return None

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnistnn.errors import DataError, Diverged
+from mnistnn.files import sha256_file
+from mnistnn.presets import PRESETS
+from mnistnn.registry import augmentation, layer, optimizer, schedule
+from sweeps import cli
+from sweeps.options import Verbs
+from tests.sweeps.command import ROOT, Home
+
+VERBS = ["data", "train", "predict", "run", "trials", "ensemble", "submit", "ui"]
+
+
+def test_help_lists_the_verbs_in_the_order_of_their_work(home: Home) -> None:
+    said = home("--help")
+    assert said.code == 0
+    commands = said.out.partition("Commands:")[2]
+    assert [line.split()[0] for line in commands.splitlines() if line.strip()] == VERBS
+    assert "..." not in commands  # no summary is cut off
+
+
+def test_help_imports_nothing_that_takes_time() -> None:
+    # Seconds would say more of the machine than of the code.
+    code = (
+        "import sys; from sweeps.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    slow = {"numpy", "optuna", "mlflow", "pydantic", "pandas", "matplotlib", "sqlite3", "asyncio", "tqdm"}
+    assert not slow & set(done.stderr.split())
+    assert len(done.stderr.split()) < 250
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(home: Home, verb: str) -> None:
+    said = home(verb, "--help")
+    assert said.code == 0
+    assert said.err == ""
+    assert said.out.startswith(f"Usage: main {verb}")
+
+
+def test_help_names_what_can_be_trained_and_searched(home: Home) -> None:
+    presets = home("train", "--help").out.partition("Presets:")[2]
+    assert all(f"  {name} " in presets for name in PRESETS)
+    searchable = home("run", "--help").out
+    for registry in (layer, optimizer, augmentation, schedule):
+        assert all(f"  {name} " in searchable for name in registry.names())
+
+
+def test_data(home: Home) -> None:
+    said = home("data", "--json", "--quiet")
+    assert (said.code, said.err) == (0, "")
+    assert said.json["train"] == 1800
+    assert said.json["test"] == 500
+    assert said.json["path"] == str(home.data)
+    assert said.json["digest"] in home("data").out
+
+
+def test_trials(swept: Home, tmp_path: Path) -> None:
+    said = swept("trials", "smoke", "--json", "--csv", tmp_path / "trials.csv")
+    assert said.code == 0
+    losses = [trial["val_loss"] for trial in said.json if trial["state"] == "COMPLETE"]
+    assert len(losses) >= 2
+    assert losses == sorted(losses)
+    lines = (tmp_path / "trials.csv").read_text().splitlines()
+    assert len(lines) == len(said.json) + 1
+    assert lines[0].split(",")[:2] == list(said.json[0])[:2]
+    assert swept("trials", "smoke").out.count("\n") == len(lines)
+
+
+def test_run_of_a_finished_study_says_so_and_is_done(swept: Home) -> None:
+    said = swept.process("run", "smoke", "--json")
+    assert said.code == 0
+    assert said.json["stopped_by"] == "complete"
+    assert said.json["study"] == "smoke"
+    assert "budget" in said.err
+    assert swept.process("run", "smoke", "--quiet").err == ""
+
+
+@pytest.mark.slow
+def test_options_of_run_reach_the_study(home: Home, tmp_path: Path, database: Path) -> None:
+    journal = tmp_path / "journal.log"
+    said = home.process(
+        "run", "smoke", "--trials", 2, "--workers", 1, "--seed", 5, "--set", "pruner.type=none", "--storage", journal,
+        "--tracking-uri", f"sqlite:///{tmp_path}/other.db", "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert said.json["complete"] == 2
+    assert said.json["stopped_by"] == "trials"
+    assert journal.exists()
+    assert (tmp_path / "other.db").exists()
+    assert sha256_file(home.root / "mlruns" / "mlflow.db") == sha256_file(database)
+    assert home("trials", "smoke").code == 2  # its own journal is not there
+    assert len(home("trials", "smoke", "--storage", journal, "--json").json) >= 2
+
+
+@pytest.mark.slow
+def test_ensemble_and_submission(swept: Home, tmp_path: Path) -> None:
+    said = swept.process("ensemble", "smoke", "--top", 1, "--method", "mean", "--json")
+    assert said.code == 0, said.err
+    assert len(said.json["members"]) == 1
+    images = swept.data / "t10k-images-idx3-ubyte.gz"
+    said = swept.process(
+        "submit", "smoke", "--input", images, "--output", tmp_path / "s.txt", "--format", "digits", "--json"
+    )
+    assert said.code == 0, said.err
+    assert len((tmp_path / "s.txt").read_text().splitlines()) == 500
+    assert said.json == json.loads((tmp_path / "s.txt.manifest.json").read_text())
+
+
+def failing(error: BaseException) -> Verbs:
+    group = Verbs("verbs")
+
+    @group.command()
+    def fail() -> None:
+        raise error
+
+    return group
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("the rule,\n but got that; do this."), 2, "error: the rule, but got that; do this.\n"),
+        (
+            Diverged("the loss is nan"),
+            1,
+            "error: the training diverged: the loss is nan; try a lower --learning-rate.\n",
+        ),
+    ],
+)
+def test_ends(error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        failing(error).main(["fail"])
+    assert caught.value.code == code
+    assert capsys.readouterr().err == line
+
+
+def test_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        failing(KeyboardInterrupt()).main(["fail"])
+    assert caught.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_shows_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        failing(ZeroDivisionError()).main(["fail"])
+
+
+def test_standard_output_that_cannot_be_written(swept: Home) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    command = [sys.executable, "-m", "sweeps", "data"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, cwd=ROOT, env=swept.environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the result must be writable")
+    assert done.stderr.count("\n") == 1
+
+
+def test_reader_that_leaves_is_no_fault(swept: Home) -> None:
+    command = [sys.executable, "-m", "sweeps", "data"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=swept.environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_main_is_the_entry_point_of_the_command() -> None:
+    assert isinstance(cli.main, Verbs)
