@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -52,20 +53,19 @@ def pip(*arguments: str) -> int:
     environment = os.environ | {"PIP_ROOT_USER_ACTION": "ignore", "PYTHONUNBUFFERED": "1"}
     lines: list[str] = []
     packages = 0
-    process = subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-    assert process.stdout is not None  # as asked for by PIPE
-    for line in process.stdout:
-        lines.append(line)
-        words = line.split()
-        if words[:1] == ["Collecting"]:
-            packages += 1
-            show(f"{packages:4} fetching {words[1]}", often=packages % 20 == 0)
-        elif words[:2] == ["Installing", "collected"]:
-            show(f"     unpacking {len(words) - 3} packages", often=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([*command, *arguments], env=environment, **pipes) as process:
+        assert process.stdout is not None  # as asked for by PIPE
+        for line in process.stdout:
+            lines.append(line)
+            words = line.split()
+            if words[:1] == ["Collecting"]:
+                packages += 1
+                show(f"{packages:4} fetching {words[1]}", often=packages % 20 == 0)
+            elif words[:2] == ["Installing", "collected"]:
+                show(f"     unpacking {len(words) - 3} packages", often=True)
     show("", often=False)
-    if process.wait():
+    if process.returncode:
         sys.stderr.writelines(lines)
     return process.returncode
 
