@@ -135,11 +135,16 @@ def _gains(report: EnsembleReport) -> list[str]:
     best = f"#{report.best.member.number:03d}"
     if len(report.members) == 1:
         return [f"{best} is the only member, so there is no gain to speak of."]
-    return [
+    lines = [
         f"gain over {best}, the best by validation loss (95 % intervals, paired over the same images):",
         f"  validation  {_gain(report.val_gain)}",
         f"  test        {_gain(report.test_gain)}",
     ]
+    if report.val_gain.loss.estimate < 0:
+        lines.append(
+            f"hint: {best} alone has the lower validation loss; `--method greedy` leaves out what does not help."
+        )
+    return lines
 
 
 def _rows(report: EnsembleReport) -> list[list[str]]:

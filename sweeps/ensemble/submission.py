@@ -170,9 +170,10 @@ def _writable(output: Path, input: Path | None) -> Path:
             raise refuse("is a folder" if target.is_dir() else "is no plain file")
         if input is not None and target == Path(os.path.realpath(input)):
             raise refuse("is the input")
-        for folder in (target.parent, output.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+        for path in (target, manifest_path(output)):
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            # As `atomic_write` will name it: a name may be too long only with what is put around it.
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=".tmp"):
                 pass
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, OutputError):

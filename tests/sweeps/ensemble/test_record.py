@@ -102,6 +102,12 @@ def test_the_text_names_members_scores_and_gain() -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_an_ensemble_that_does_not_help_says_so() -> None:
+    worse = Gain(Interval(-0.001, -0.002, 0.0), Interval(-0.01, -0.02, -0.001))
+    assert "hint: #000 alone has the lower validation loss; `--method greedy`" in as_text(make_report(val_gain=worse))
+    assert "hint" not in as_text(make_report(test_gain=worse))  # the test images give no advice
+
+
 def test_one_member_has_no_gain() -> None:
     text = as_text(make_report(1, considered=3, method="greedy"))
     assert "#000 is the only member" in text

@@ -128,6 +128,8 @@ def test_folders_on_the_way_are_made(built: Home, images: Path, tmp_path: Path) 
         (lambda folder, images: Path("/proc/out.csv"), "is not"),
         (lambda folder, images: folder / "o\0ut", "null|NUL"),
         (lambda folder, images: folder / ("x" * 300), "too long"),
+        (lambda folder, images: folder / ("x" * 240), "too long"),  # the manifest's name would be
+        (lambda folder, images: folder / "new" / "\0", "null|NUL"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(
@@ -138,6 +140,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
         _write(home, output(tmp_path, images), images)  # `home` has no ensemble yet, and _absent no data
     assert "\n" not in str(caught.value)
     assert images.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["contest.npy", "home"]
     assert not (home.paths.ensemble / "ensemble.json").exists()
 
 
@@ -155,7 +158,9 @@ def test_bad_input_and_format_are_refused_before_any_work(home: Home, tmp_path: 
         _write(home, tmp_path / "out.csv", tmp_path / "bad.npy")
     with pytest.raises(ConfigError, match="unknown submission format 'kagle'; did you mean 'kaggle'"):
         _write(home, tmp_path / "out.csv", None, format="kagle")
-    assert not (tmp_path / "out.csv").exists()
+    with pytest.raises(DataError):
+        _write(home, tmp_path / "new" / "out.csv", tmp_path / "absent.npy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.npy", "home"]
     assert home.openings == 0
 
 
