@@ -1,4 +1,4 @@
-"""Makes `.venv` and installs one of the two locks and this project into it. `make` runs it; it needs nothing but Python.
+"""Makes `.venv` and installs a lock and this project into it. `make` runs it; it needs nothing but Python.
 
 Usage: setup.py {runtime,dev}
 """
