@@ -1,0 +1,39 @@
+"""A real MLflow database, made once and copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sweeps.paths import Paths
+from sweeps.tracking import shipper, store
+from tests.sweeps.tracking.projects import Project
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URI", "USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipper, "_BACKOFF_S", (0.05, 0.5))
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of a database that MLflow's migrations made."""
+    root = tmp_path_factory.mktemp("store")
+    store.prepare(store.resolve_uri(None, root), root)
+    return Paths(root).mlruns
+
+
+@pytest.fixture
+def project(tmp_path: Path, made_store: Path) -> Project:
+    root = tmp_path / "a project"
+    Paths(root).mlruns.mkdir(parents=True)
+    shutil.copy(made_store / "mlflow.db", Paths(root).mlruns)
+    return Project(root, store.resolve_uri(None, root))

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from sweeps.errors import TrackingError
+from sweeps.paths import Paths
+from sweeps.tracking import store
+from tests.sweeps.tracking.projects import Project
+
+PREPARE = (
+    "import sys, pathlib; from sweeps.tracking import store\n"
+    "root = pathlib.Path(sys.argv[1]); uri = store.resolve_uri(None, root); store.prepare(uri, root)\n"
+    "print(store.experiment(store.client(uri), uri, root, 'sweeps-x').experiment_id)"
+)
+
+
+def start(root: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PREPARE, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_new_database_is_whole_and_nothing_else_is_left(made_store: Path) -> None:
+    assert {path.name for path in made_store.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
+    store.check_reachable(f"sqlite:///{made_store}/mlflow.db")
+
+
+def test_preparing_again_changes_nothing(project: Project) -> None:
+    before = (Paths(project.root).mlruns / "mlflow.db").stat()
+    store.prepare(project.uri, project.root)
+    assert (Paths(project.root).mlruns / "mlflow.db").stat().st_ino == before.st_ino
+
+
+def test_what_a_killed_process_left_is_removed(project: Project) -> None:
+    left = Paths(project.root).mlruns / ".mlflow.db.abc.tmp"
+    left.write_bytes(b"half")
+    store.prepare(project.uri, project.root)
+    assert not left.exists()
+
+
+def test_an_old_schema_is_left_alone_and_the_remedy_named(project: Project) -> None:
+    database = sqlite3.connect(Paths(project.root).mlruns / "mlflow.db")
+    database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    database.commit()
+    database.close()
+    with pytest.raises(TrackingError, match=r"must have this MLflow's schema, but .* run `mlflow db upgrade sqlite:"):
+        store.prepare(project.uri, project.root)
+
+
+@pytest.mark.parametrize("name", ["sweeps-digits", "../../etc", "..", "a/b", "ü and 'quotes'", "a\\b%2e%2e", "x" * 200])
+def test_an_experiments_artifacts_stay_in_the_store(name: str, project: Project) -> None:
+    client = store.client(project.uri)
+    found = store.experiment(client, project.uri, project.root, name, "A note.")
+    assert store.experiment(client, project.uri, project.root, name) == found
+    experiment = client.get_experiment(found.experiment_id)
+    artifacts = Paths(project.root).mlruns / "artifacts"
+    place = Path(unquote(urlsplit(experiment.artifact_location).path))
+    assert place.resolve().parent == artifacts
+    assert place.name not in ("", ".", "..")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert experiment.tags["mlflow.note.content"] == "A note."
+
+
+def test_a_deleted_experiment_is_not_brought_back(project: Project) -> None:
+    client = store.client(project.uri)
+    found = store.experiment(client, project.uri, project.root, "sweeps-gone")
+    client.delete_experiment(found.experiment_id)
+    with pytest.raises(TrackingError, match=f"restore --experiment-id {found.experiment_id}`"):
+        store.experiment(client, project.uri, project.root, "sweeps-gone")
+
+
+def test_a_store_made_anew_is_another(project: Project, tmp_path: Path, made_store: Path) -> None:
+    first = store.experiment(store.client(project.uri), project.uri, project.root, "sweeps-x")
+    other = f"sqlite:///{tmp_path}/other.db"
+    (tmp_path / "other.db").write_bytes((made_store / "mlflow.db").read_bytes())
+    second = store.experiment(store.client(other), other, tmp_path, "sweeps-x")
+    assert first.identity != second.identity
+
+
+@pytest.mark.slow
+def test_four_processes_at_once(tmp_path: Path) -> None:
+    processes = [start(tmp_path) for _ in range(4)]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, answers
+    assert [error for _, error in answers] == [""] * 4, "nothing of MLflow's on stderr"
+    assert {answer for answer, _ in answers} == {"1\n"}
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+def test_a_kill_while_it_is_made(tmp_path: Path) -> None:
+    drawn = random.Random(5)
+    for _ in range(3):
+        process = start(tmp_path)
+        temporary: list[Path] = []
+        while not temporary and process.poll() is None:  # the migrations have begun
+            time.sleep(0.01)
+            mlruns = Paths(tmp_path).mlruns
+            temporary = (
+                [path for path in mlruns.glob(".mlflow.db.*.tmp") if path.stat().st_size] if mlruns.exists() else []
+            )
+        time.sleep(drawn.uniform(0.0, 0.4))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = start(tmp_path)
+    answer, error = process.communicate(timeout=120)
+    assert (process.returncode, answer, error) == (0, "1\n", "")
+    assert {path.name for path in Paths(tmp_path).mlruns.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps.errors import TrackingError
+from sweeps.tracking import store, ui
+from tests.sweeps.tracking.projects import EXPERIMENT, Project
+
+SERVE = (
+    "import sys, pathlib; from sweeps.tracking import store, ui\n"
+    "root = pathlib.Path(sys.argv[1]); port = int(sys.argv[2]) or None\n"
+    "ui.serve(store.resolve_uri(None, root), root, port)"
+)
+
+
+class Serving:
+    """`ui.serve` in a process of its own."""
+
+    def __init__(self, root: Path, port: int = 0) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(root), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+
+    def read(self, count: int) -> list[str]:
+        assert self.process.stdout is not None
+        while len(self.lines) < count and (line := self.process.stdout.readline()):
+            self.lines.append(line.rstrip("\n"))
+        return self.lines
+
+    def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, error = self.process.communicate(timeout=30)
+        return self.process.returncode, error
+
+
+@pytest.fixture
+def serving(project: Project) -> Iterator[Serving]:
+    with project.log(1) as log:
+        log.start("#001 conv", {"a": 1}, {})
+        (log.folder / "history.csv").write_text("epoch\n1\n")
+        log.artifact("history.csv")
+        log.end("COMPLETE", metrics={"best_val_loss": 0.5})
+    assert project.shipper().drain() == 0
+    served = Serving(project.root)
+    yield served
+    if served.process.poll() is None:
+        served.end()
+
+
+def fetch(address: str, body: object = None, host: str | None = None) -> bytes:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} | ({"Host": host} if host else {})
+    with ui._LOOPBACK.open(urllib.request.Request(address, data=data, headers=headers), timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def test_without_a_store_the_remedy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        TrackingError, match="there must be runs to show, but .* is not there yet; run `make sweep` first"
+    ):
+        ui.serve(store.resolve_uri(None, tmp_path), tmp_path)
+
+
+def test_a_port_that_is_taken(project: Project) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(TrackingError, match=f"the port must be free, but {port} is taken"):
+            ui.serve(project.uri, project.root, port)
+        assert ui._free_port(None) not in (0, port)
+
+
+def test_the_view_is_flat_and_best_first() -> None:
+    assert ui.view("http://127.0.0.1:5000", "3") == (
+        "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
+        "&orderByKey=metrics.%60best_val_loss%60&orderByAsc=true"
+    )
+
+
+@pytest.mark.slow
+def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None:
+    lines = serving.read(2)
+    name, address = lines[0].split()
+    assert name == "MLflow"
+    assert address.startswith("http://127.0.0.1:")
+    number = store.client(project.uri).get_experiment_by_name(EXPERIMENT).experiment_id
+    assert lines[1] == f"{EXPERIMENT}  {ui.view(address, number)}"
+    assert b"<title>MLflow</title>" in fetch(address)
+    found = json.loads(fetch(f"{address}/api/2.0/mlflow/runs/search", {"experiment_ids": [number]}))["runs"]
+    assert [run["info"]["run_name"] for run in found] == ["#001 conv"]
+    run_id = found[0]["info"]["run_id"]
+    assert fetch(f"{address}/get-artifact?path=history.csv&run_uuid={run_id}") == b"epoch\n1\n"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        fetch(f"{address}/api/2.0/mlflow/experiments/search", {"max_results": 1}, host="10.evil.com")
+    caught.value.close()
+    assert caught.value.code == 403
+    code, error = serving.end()
+    assert (code, error) == (0, "Ctrl-C ends it.\n")
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0, "the server has gone too"
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_and_goes(project: Project) -> None:
+    """Real HTTP: the server is not there when the trials begin, and goes away in their middle."""
+    port = ui._free_port(0)
+    uri = f"http://127.0.0.1:{port}"
+    project.parent().start("digits", {}, {})
+    shipper = project.shipper(uri)
+    shipper.start()
+    logs = [project.log(number) for number in range(3)]
+    for number, log in enumerate(logs):
+        log.start(f"#{number:03d}", {"a": 1}, {"number": number})
+    going = threading.Event()
+
+    def train() -> None:
+        step = 0
+        while not going.is_set():
+            step += 1
+            for log in logs:
+                log.epoch(step, {"val_loss": 1 / step})
+            time.sleep(0.05)
+        for log in logs:
+            log.artifact("events.jsonl")
+            log.end("COMPLETE")
+
+    worker = threading.Thread(target=train)
+    worker.start()
+    try:
+        time.sleep(1.0)
+        server = Serving(project.root, port)
+        deadline = time.monotonic() + 60
+        while len(project.said) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert server.end(signal.SIGTERM)[0] == 0
+        time.sleep(1.0)
+        server = Serving(project.root, port)
+        assert server.read(1) == [f"MLflow  {uri}"]
+    finally:
+        going.set()
+        worker.join()
+    assert shipper.close(60) == 0, project.said
+    assert shipper.pending() == 0
+    runs = project.runs()
+    assert [run.info.status for run in runs] == ["RUNNING", "FINISHED", "FINISHED", "FINISHED"]
+    for log, run in zip(logs, runs[1:], strict=True):
+        steps = [step for step, _ in project.history(run.info.run_id, "val_loss")]
+        assert steps == list(range(1, log.last_step + 1))
+    assert [line.split(" ")[-1] for line in project.said] == ["back.", "events.", "back.", "events."]
+    server.end()
