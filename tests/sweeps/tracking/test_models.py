@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -66,18 +67,10 @@ class Place:
         ).astype(np.float32)
 
 
-@pytest.fixture(scope="session")
-def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty tracking store, which MLflow takes seconds to make."""
-    root = tmp_path_factory.mktemp("blank")
-    store.prepare(store.resolve_uri(f"sqlite:///{root}/mlruns/mlflow.db", root), root)
-    return root / "mlruns" / "mlflow.db"
-
-
 @pytest.fixture
-def place(tmp_path: Path, blank_database: Path) -> Place:
+def place(tmp_path: Path, made_store: Path) -> Place:
     (tmp_path / "mlruns").mkdir()
-    shutil.copy(blank_database, tmp_path / "mlruns")
+    shutil.copy(made_store / "mlflow.db", tmp_path / "mlruns")
     return Place(tmp_path)
 
 
@@ -217,3 +210,30 @@ def test_a_store_that_refuses_is_one_line(place: Place) -> None:
     with pytest.raises(TrackingError, match="must be registered as 'sweeps-x'") as caught:
         place.register()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_server_takes_it_too(tmp_path: Path, made_store: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(made_store / "mlflow.db", tmp_path / "mlruns")
+    serve = "import sys, pathlib; from sweeps.tracking import ui; ui.serve(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    server = subprocess.Popen(
+        [sys.executable, "-c", serve, f"sqlite:///{tmp_path}/mlruns/mlflow.db", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=CHECKOUT,
+    )
+    try:
+        assert server.stdout is not None
+        address = server.stdout.readline().split()[-1]
+        place = Place(tmp_path, address)
+        assert (place.register(), place.register("another"), place.register()) == ("1", "2", "1")
+        assert place.champion == "1"
+        images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+        np.save(tmp_path / "images.npy", images)
+        _elsewhere(PREDICT, tmp_path / "elsewhere", address)
+        np.testing.assert_allclose(np.load(tmp_path / "elsewhere" / "probs.npy"), place.proba(images), atol=1e-6)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
