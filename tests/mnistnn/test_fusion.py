@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from mnistnn.arena import Arena
 from mnistnn.errors import SpecError
 from mnistnn.fusion import FusedConv, FusedConvNorm
-from mnistnn.layer import LayerSpec
+from mnistnn.layer import BuildContext, LayerSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
@@ -129,3 +130,30 @@ def test_plan_takes_only_what_it_knows() -> None:
         "Flatten",
         "Dense",
     ]
+
+
+def test_of_equal_maxima_the_first_gets_the_gradient() -> None:
+    """On whole numbers most squares have several maxima, over patches that differ."""
+    draw = np.random.default_rng(0)
+    input_grads, grads = [], []
+    x = draw.integers(-1, 2, (5, 7, 8, 3)).astype(np.float64)
+    weight, dy = draw.integers(-1, 2, (3, 3, 3, 4)), draw.standard_normal((5, 3, 4, 4))
+    for fused in (False, True):
+        arena = Arena(np.float64)
+        context = BuildContext(arena, 5)
+        context.name = "conv"
+        conv = Conv2DSpec(filters=4, bias=False).build((7, 8, 3), context)
+        relu, pool = ReLUSpec().build((7, 8, 4), context), MaxPool2DSpec().build((7, 8, 4), context)
+        arena.allocate()
+        conv.weight.value[...] = weight
+        plan = [FusedConv(conv, pool, context)] if fused else [conv, relu, pool]
+        y = x
+        for layer in plan:
+            y = layer.forward(y, train=True)
+        gradient = dy.copy()
+        for layer in reversed(plan):
+            gradient = layer.backward(gradient)
+        input_grads.append(gradient.copy())
+        grads.append(arena.grads.copy())
+    np.testing.assert_allclose(input_grads[1], input_grads[0], atol=1e-12)
+    np.testing.assert_allclose(grads[1], grads[0], atol=1e-12)

@@ -250,6 +250,12 @@ def test_a_net_without_params_can_be_run() -> None:
     assert network.param_count == 0
 
 
+def test_no_gradient_is_taken_that_nobody_needs() -> None:
+    """The pixels learn nothing; a convolution's gradient by its input is as dear as that by its weights."""
+    layers = Network(EVERYTHING).layers
+    assert [layers[f"conv2d_{i}"].input_grad for i in (1, 2, 3)] == [False, True, True]  # type: ignore[attr-defined]
+
+
 def test_child_seeds_are_named_not_counted() -> None:
     seed = np.random.SeedSequence(7, spawn_key=(2,))
     one, other = child_seed(seed, 0), child_seed(seed, 1)
