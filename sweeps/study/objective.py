@@ -84,7 +84,8 @@ def build_trainer(
 
 def run_name(number: int, label: str, plain: Mapping[str, Any]) -> str:
     """Returns what a trial is called wherever it is listed: `#017 conv 32-64 bn adamw 1.2e-3`."""
-    rate = f"{plain['learning_rate']:.1e}".replace("e-0", "e-").replace("e+00", "")
+    mantissa, exponent = f"{plain['learning_rate']:.1e}".split("e")
+    rate = f"{mantissa}e{int(exponent)}" if int(exponent) else mantissa
     return f"#{number:03d} {label} {plain['optimizer']} {rate}"
 
 

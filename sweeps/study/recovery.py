@@ -48,6 +48,7 @@ def recover(study: optuna.Study, paths: StudyPaths, *, patience_s: float = 0.0) 
                 finally:
                     lock.release()
         if not held or time.monotonic() >= deadline:
+            _remove_checkpoints(study, paths)
             return recovered
         time.sleep(0.1)
 
@@ -105,6 +106,13 @@ def _requeue(study: optuna.Study, trial: FrozenTrial, attributes: dict[str, Any]
             )
         )
     return True
+
+
+def _remove_checkpoints(study: optuna.Study, paths: StudyPaths) -> None:
+    """Removes the checkpoints of trials that ended, where a kill came before the worker could."""
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.is_finished() and not trial.user_attrs.get("requeued"):
+            (paths.trial(origin_of(trial)) / "checkpoint.npz").unlink(missing_ok=True)
 
 
 def _inherited(trial: FrozenTrial) -> dict[str, Any]:

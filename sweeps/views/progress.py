@@ -93,7 +93,8 @@ def trial_line(trial: FrozenTrial) -> str:
     """Returns a line on a trial that ended: number, network, figures, effort; or why it has none."""
     attributes = trial.user_attrs
     head = f"#{origin_of(trial):03d} {attributes.get('label', ''):<{_LABEL_WIDTH}}"
-    effort = f"{attributes.get('epochs_run', 0):>3} epochs {clock(attributes.get('seconds', 0.0)):>6}"
+    epochs = attributes.get("epochs_run", 0)
+    effort = f"{epochs:>3} epoch{'s' if epochs != 1 else ' '} {clock(attributes.get('seconds', 0.0)):>6}"
     if trial.state == TrialState.COMPLETE:
         return f"{head} {_figures(trial)} {effort}"
     if trial.state == TrialState.PRUNED:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sweeps.views.progress import clock
 
 __all__ = ["RunSummary"]
 
@@ -13,6 +16,7 @@ class RunSummary:
 
     Attributes:
         study: its name.
+        metric: what its trials are judged by.
         complete: trials that ran to their end.
         pruned: trials that were ended early, as they were worse than others or diverged.
         failed: trials that failed for good.
@@ -23,10 +27,12 @@ class RunSummary:
         elapsed_s: what this call took, up to the end of its workers.
         total_s: what all calls took.
         undelivered: events that MLflow does not have yet; the next run delivers them.
-        stopped_by: "budget", "timeout", "signal" or "failure"; "complete" if the budget was used up before.
+        stopped_by: "budget", "trials" or "timeout" (of this call), "signal" or "failure"; "complete" if the budget was
+            used up before.
     """
 
     study: str
+    metric: str
     complete: int
     pruned: int
     failed: int
@@ -48,3 +54,19 @@ class RunSummary:
     def exit_code(self) -> int:
         """What the process shall return to its caller."""
         return {"signal": 130, "failure": 1}.get(self.stopped_by, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        counts = [f"{self.complete} trial{'s' if self.complete != 1 else ''} complete", f"{self.pruned} pruned"]
+        counts += [f"{self.failed} failed"] if self.failed else []
+        counts += [f"{self.waiting} waiting for the next run"] if self.waiting else []
+        lines = [f"study {self.study}: {', '.join(counts)}, in {clock(self.total_s)}"]
+        if self.best_number is not None and self.best_value is not None:
+            accuracy = (
+                "" if self.best_val_accuracy is None else f", validation accuracy {100 * self.best_val_accuracy:.2f} %"
+            )
+            lines.append(f"best trial: #{self.best_number:03d}, {self.metric} {self.best_value:.4f}{accuracy}")
+        return "\n".join(lines)

@@ -19,7 +19,7 @@ from mnistnn.data import Dataset
 from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.budget import Budget, Clock
+from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.claims import FileLock
 from sweeps.study.recovery import recover
 from sweeps.study.storage import open_storage, open_study, origin_of, repair_journal
@@ -39,7 +39,7 @@ __all__ = ["RunSummary", "run_study"]
 
 _TICK_S = 0.05
 _LOOK_S = 0.5  # how often the study is looked at
-_SAVE_S = 10.0  # how often the clock is saved
+_SAVE_S = 5.0  # how often the clock is saved
 _LEAVING_S = 5.0  # how long the workers of a killed run get to leave
 _SHIP_DELAY_S = 2.0  # MLflow is imported when the workers have begun to train
 _DRAIN_S = 120.0
@@ -73,7 +73,7 @@ def run_study(
         tracking_uri: MLflow's store; by default the project's own.
         workers: how many processes; by default one a core, as far as the memory goes.
         timeout_s: the seconds that this call may take.
-        trials: a budget in trials for this call, in place of the study's.
+        trials: how many trials may finish in this call.
         quiet: True shows warnings only.
         echo: takes each line of the display; by default it goes to standard error.
 
@@ -89,16 +89,15 @@ def run_study(
         if repaired := repair_journal(storage_url, paths):
             progress.warn(repaired)
         study = open_study(config, open_storage(storage_url, paths), dataset.digest)
-        budget = Budget(
-            trials=config.budget.trials if trials is None else trials,
-            time_s=config.budget.time_s,
-            queued_only=config.sampler.type == "grid",
-        )
-        order = Order.of(config, root, dataset, storage=storage_url, trials=budget.trials)
+        budget = Budget(config.budget.trials, config.budget.time_s, queued_only=config.sampler.type == "grid")
+        finished = Tally.of(study.get_trials(deepcopy=False)).finished
+        limit = None if trials is None else finished + trials
+        most = min((count for count in (budget.trials, limit) if count is not None), default=None)
+        order = Order.of(config, root, dataset, storage=storage_url, trials=most)
         memory_mb = config.limits.memory_mb or _DEFAULT_MEMORY_MB
         pool = Pool(order, worker_count(workers, memory_mb), paths.folder, progress.warn)
         note = f"Study `{config.name}`; run it again with `python -m sweeps run {config.name}`."
-        run = _Run(config, root, paths, study, budget, pool, order, uri, note, timeout_s, progress)
+        run = _Run(config, root, paths, study, budget, pool, order, uri, note, limit, timeout_s, progress)
         try:
             return run.go()
         finally:
@@ -118,6 +117,7 @@ class _Run:
     order: Order
     uri: str
     note: str
+    limit: int | None
     timeout_s: float | None
     progress: StudyProgress
     signals: list[int] = field(default_factory=list)
@@ -171,6 +171,8 @@ class _Run:
                 self._show(outlook, log)
             if outlook.is_spent():
                 return "budget"
+            if self.limit is not None and outlook.tally.finished >= self.limit:
+                return "trials"
             if outlook.failures_in_a_row >= _MAX_FAILURES:
                 self.progress.warn(f"the last {outlook.failures_in_a_row} attempts failed; the run ends here.")
                 return "failure"
@@ -206,7 +208,12 @@ class _Run:
             self.progress.note(f"left behind by workers that died, and queued again: {numbers}")
 
     def _say_end(self, stopped_by: str, outlook: Outlook, time_of: Clock) -> None:
-        reasons = {"timeout": "its timeout", "signal": "a signal", "failure": "failures"}
+        reasons = {
+            "timeout": "its timeout",
+            "trials": "its number of trials",
+            "signal": "a signal",
+            "failure": "failures",
+        }
         if stopped_by in reasons:
             self.progress.warn(
                 f"study {self.config.name!r} was stopped by {reasons[stopped_by]}: {_standing(outlook, time_of)}. "
@@ -240,6 +247,7 @@ class _Run:
         best, tally = outlook.best, outlook.tally
         return RunSummary(
             study=self.config.name,
+            metric=self.config.metric,
             complete=tally.complete,
             pruned=tally.pruned,
             failed=tally.failed,
@@ -292,7 +300,7 @@ def _caught(signals: list[int]) -> Iterator[None]:
 
 def _standing(outlook: Outlook, time_of: Clock) -> str:
     tally = outlook.tally
-    parts = [f"{tally.complete} trials complete, {tally.pruned} pruned"]
+    parts = [f"{tally.complete} trial{'s' if tally.complete != 1 else ''} complete, {tally.pruned} pruned"]
     parts += [f"{tally.failed} failed"] if tally.failed else []
     parts += [f"{tally.waiting} waiting"] if tally.waiting else []
     return ", ".join(parts) + f" in {clock(time_of.total_s)}"

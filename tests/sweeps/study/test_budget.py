@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sweeps.study.budget import Budget, Clock, Tally
+
+
+def _trial(state: TrialState, **attributes: object) -> FrozenTrial:
+    return create_trial(
+        state=state, value=1.0 if state == TrialState.COMPLETE else None, user_attrs=dict(attributes), params={}
+    )
+
+
+def test_a_tally_leaves_out_attempts_that_are_gone_on_with() -> None:
+    trials = [
+        _trial(TrialState.COMPLETE),
+        _trial(TrialState.PRUNED),
+        _trial(TrialState.FAIL),
+        _trial(TrialState.FAIL, requeued=True),
+        _trial(TrialState.WAITING),
+        _trial(TrialState.RUNNING),
+    ]
+    assert Tally.of(trials) == Tally(complete=1, pruned=1, failed=1, waiting=1, running=1)
+    assert Tally.of(trials).finished == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "tally", "elapsed_s", "spent"),
+    [
+        (Budget(trials=2), Tally(complete=1), 1e9, False),
+        (Budget(trials=2), Tally(complete=1, pruned=1), 0.0, True),
+        (Budget(time_s=10.0), Tally(complete=99), 9.9, False),
+        (Budget(time_s=10.0), Tally(), 10.0, True),
+        (Budget(trials=2, time_s=10.0), Tally(complete=1), 10.0, True),
+        (Budget(queued_only=True), Tally(complete=3, waiting=1), 0.0, False),
+        (Budget(queued_only=True), Tally(complete=3, running=1), 0.0, False),
+        (Budget(queued_only=True), Tally(complete=4), 0.0, True),
+        (Budget(), Tally(complete=10**6), 1e9, False),
+    ],
+)
+def test_a_budget_is_spent_by_what_ends_first(budget: Budget, tally: Tally, elapsed_s: float, spent: bool) -> None:
+    assert budget.is_spent(tally, elapsed_s) is spent
+
+
+def test_running_trials_take_room() -> None:
+    budget = Budget(trials=3)
+    assert budget.has_room(Tally(complete=1, running=1))
+    assert not budget.has_room(Tally(complete=1, running=2))
+    assert budget.has_room(Tally(complete=1, running=1, failed=9))
+    assert not Budget(queued_only=True).has_room(Tally(running=1))
+    assert Budget().has_room(Tally(running=99))
+
+
+def test_the_share_is_that_of_what_is_nearer_its_end() -> None:
+    budget = Budget(trials=10, time_s=100.0)
+    assert budget.share(Tally(complete=2), 50.0) == 0.5
+    assert budget.share(Tally(complete=8), 50.0) == 0.8
+    assert budget.share(Tally(complete=20), 0.0) == 1.0
+    assert Budget().share(Tally(complete=2), 5.0) == 0.0
+
+
+def test_a_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = Clock(30.0)
+    now = 107.0
+    assert clock.call_s == 7.0
+    assert clock.total_s == 37.0
+
+

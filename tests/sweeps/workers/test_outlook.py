@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from sweeps.study.budget import Budget, Clock
+from sweeps.workers.outlook import Outlook
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study()
+
+
+def test_what_ended_is_told_once_and_in_order(study: optuna.Study) -> None:
+    study.add_trial(create_trial(value=2.0))
+    outlook = Outlook(study, Budget(trials=9), Clock(0.0), None)
+    assert not outlook.is_new
+    assert outlook.look() == []
+    first, second = study.ask(), study.ask()
+    study.tell(second, 3.0)
+    study.tell(first, 1.0)
+    assert [(trial.number, is_best) for trial, is_best in outlook.look()] == [(2, False), (1, True)]
+    assert outlook.best is not None
+    assert outlook.best.value == 1.0
+    assert outlook.look() == []
+
+
+def test_the_best_of_a_study_by_accuracy_is_the_highest() -> None:
+    study = optuna.create_study(direction="maximize")
+    for value in (0.5, 0.9, 0.7):
+        study.add_trial(create_trial(value=value))
+    outlook = Outlook(study, Budget(), Clock(0.0), None)
+    assert outlook.best is not None
+    assert outlook.best.value == 0.9
+
+
+def test_failures_in_a_row(study: optuna.Study) -> None:
+    def end(state: TrialState, reason: str | None) -> None:
+        trial = study.ask()
+        if reason:
+            trial.set_user_attr("reason", reason)
+        study.tell(trial, state=state)
+
+    end(TrialState.FAIL, "of an earlier call")
+    outlook = Outlook(study, Budget(), Clock(0.0), None)
+    assert outlook.failures_in_a_row == 0
+    end(TrialState.FAIL, "it raised")
+    end(TrialState.FAIL, "it raised")
+    outlook.look()
+    assert outlook.failures_in_a_row == 2
+    end(TrialState.FAIL, None)  # a worker that was killed
+    outlook.look()
+    assert outlook.failures_in_a_row == 0
+
+
+def test_time_left(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    study.add_trial(create_trial(value=2.0))
+    by_trials = Outlook(study, Budget(trials=5), Clock(30.0), None)
+    by_time = Outlook(study, Budget(trials=5, time_s=100.0), Clock(30.0), 60.0)
+    assert by_trials.left_s is None
+    assert by_time.left_s == 60.0
+    now = 10.0
+    study.tell(study.ask(), 1.0)
+    by_trials.look()
+    assert by_trials.left_s == 30.0  # three more, at ten seconds each
+    assert not by_time.is_timed_out()
+    now = 65.0
+    assert by_time.is_timed_out()
+    assert by_time.left_s == -5.0
+    assert not by_time.is_spent()
+    now = 70.0
+    assert by_time.is_spent()
+    assert by_time.share == 1.0

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from mnistnn.data import Dataset
+from sweeps.errors import StudyError
+from sweeps.study.storage import load_study
+from sweeps.workers.order import Order
+from sweeps.workers.worker import StopFlag, work
+from tests.sweeps.small import make_study, paths_of, small_config
+
+REPO = Path(__file__).resolve().parents[3]
+
+
+def order(root: Path, dataset: Dataset, **changes: Any) -> Order:
+    made = Order.of(small_config(), root, dataset, storage=None, trials=2)
+    return Order.from_json(made.to_json().replace(f'"parent": {os.getpid()}', f'"parent": {changes.get("parent", "null")}'))
+
+
+def test_an_order_survives_its_way(tmp_path: Path, sample: Dataset) -> None:
+    made = Order.of(small_config(), tmp_path, sample, storage="sqlite:///x", trials=7)
+    assert Order.from_json(made.to_json()) == made
+    assert made.parent == os.getpid()
+    assert made.study == "small"
+    assert made.tags.keys() >= {"study", "seed", "config_hash", "data_digest", "numpy", "blas"}
+    assert [entry["rows"] for entry in made.inputs] == [1500, 300]
+
+
+def test_a_worker_runs_the_budget(tmp_path: Path, sample: Dataset) -> None:
+    study = make_study(small_config(), tmp_path, sample)
+    work(order(tmp_path, sample), lambda: False, print)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+
+
+def test_a_worker_that_is_told_to_stop_begins_nothing(tmp_path: Path, sample: Dataset) -> None:
+    study = make_study(small_config(), tmp_path, sample)
+    work(order(tmp_path, sample), lambda: True, print)
+    assert study.trials == []
+
+
+def test_data_that_changed_are_refused(tmp_path: Path, sample: Dataset) -> None:
+    make_study(small_config(), tmp_path, sample)
+    made = Order.from_json(order(tmp_path, sample).to_json().replace(sample.digest, "0" * 64))
+    with pytest.raises(StudyError, match="must not change during a sweep"):
+        work(made, lambda: False, print)
+
+
+def test_the_flag_is_set_by_signals_and_by_the_parents_end() -> None:
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    flag = StopFlag(os.getppid())
+    flag.install()
+    try:
+        assert not flag()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert flag()
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+    assert not StopFlag(None)()
+    assert StopFlag(os.getppid() + 1)()
+
+
+@pytest.mark.slow
+def test_a_worker_process_imports_neither_mlflow_nor_pandas(tmp_path: Path, sample: Dataset) -> None:
+    make_study(small_config(), tmp_path, sample)
+    program = (
+        "import sys, sweeps.workers.worker as w; code = w.main();"
+        "sys.exit(code or [m for m in ('mlflow', 'pandas', 'sqlalchemy', 'matplotlib') if m in sys.modules] or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=order(tmp_path, sample).to_json(),
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(load_study("small", None, paths_of(small_config(), tmp_path)).trials) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_without_its_study_says_so_in_one_line(tmp_path: Path, sample: Dataset) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.workers.worker", "small"],
+        input=order(tmp_path, sample).to_json(),
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: study 'small' must have been run before")
