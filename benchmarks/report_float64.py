@@ -144,8 +144,8 @@ class ReportNet:
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        self._maps = [_Conv(28, 5, 32, rng), _ReLU(), _Pool(32, 28, 2)]
-        self._rows = [_Dropout(0.4, rng), _Dense(14 * 14 * 32, 10, rng)]
+        self._maps: list[Any] = [_Conv(28, 5, 32, rng), _ReLU(), _Pool(32, 28, 2)]
+        self._rows: list[Any] = [_Dropout(0.4, rng), _Dense(14 * 14 * 32, 10, rng)]
 
     def step(self, images: Array, labels: Array) -> float:
         """Takes one training step and returns its loss. Shape: (B, 28, 28) in 0..1, (B,)"""
