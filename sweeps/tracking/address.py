@@ -18,7 +18,7 @@ from pathlib import Path
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 
-__all__ = ["check_reachable", "is_server", "public", "resolve_uri", "sqlite_path"]
+__all__ = ["check_reachable", "is_server", "public", "reason_of", "resolve_uri", "sqlite_path"]
 
 _SQLITE = re.compile(r"^sqlite(\+\w+)?://")
 _TIMEOUT_S = 4.0
@@ -70,6 +70,13 @@ def public(text: str) -> str:
     return re.sub(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s'\"]+", r"\1=***", text)
 
 
+def reason_of(error: BaseException) -> str:
+    """Returns what an error says, as a clause of one line: no SQL, no links, no passwords."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = re.split(r" ?\[SQL: | ?\(Background on this error", " ".join(str(reason).split()))[0]
+    return public(reason)[:200].rstrip(". ")
+
+
 def check_reachable(uri: str) -> None:
     """Sees that the store can be used, within a few seconds. A database server is left to SQLAlchemy.
 
@@ -97,7 +104,8 @@ def _check_server(uri: str) -> None:
             remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         raise TrackingError(f"the tracking server must answer, but {shown} gave HTTP {error.code}; {remedy}.") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = public(str(getattr(error, "reason", error)) or type(error).__name__)
+        cause = getattr(error, "reason", error)  # URLError's is an error itself, or a text
+        reason = reason_of(cause if isinstance(cause, BaseException) else error)
         raise TrackingError(f"the tracking server must answer, but {shown} did not ({reason}); {remedy}.") from None
     if not body.startswith(b"OK"):
         raise TrackingError(f"the tracking server must be MLflow's, but {shown} is something else; {remedy}.")
@@ -133,9 +141,8 @@ def _check_sqlite(path: Path) -> None:
             if (magic := file.read(16)) and magic != b"SQLite format 3\0":
                 raise TrackingError(f"the tracking store must be an SQLite database, but {path} is not; {away}.")
     except OSError as error:
-        reason = error.strerror or str(error)
         raise TrackingError(
-            f"the tracking store must be writable, but {path} is not ({reason}); name another with --tracking-uri."
+            f"the tracking store must be writable, but {path} is not ({reason_of(error)}); use another --tracking-uri."
         ) from None
     if magic and not _is_migrated(path):
         raise TrackingError(f"the tracking database must be whole, but {path} was left half made; {away}.")

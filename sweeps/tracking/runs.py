@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sweeps.tracking.address import public
+from sweeps.tracking.address import reason_of
 from sweeps.tracking.cursor import Cursor
 from sweeps.tracking.events import EVENTS, Event
 from sweeps.tracking.inputs import dataset_inputs
@@ -123,8 +123,8 @@ class _Delivery:
         except MlflowException as error:
             if error.error_code not in _REFUSED:
                 raise
-            reason = public(" ".join(str(error).split()))[:200]
-            self.warn(f"MLflow refused event {event['seq']} of {self.folder / EVENTS} ({reason}); it is passed over.")
+            where = f"event {event['seq']} of {self.folder / EVENTS}"
+            self.warn(f"warning: MLflow refused {where} ({reason_of(error)}); it is passed over.")
 
     def _found(self, run_id: str) -> Run | None:
         from mlflow.exceptions import MlflowException
@@ -165,7 +165,7 @@ class _Delivery:
     def _artifact(self, event: Event) -> None:
         path = (self.folder / text_of(event["file"])).resolve()
         if not path.is_relative_to(self.folder.resolve()) or not path.exists():
-            self.warn(f"the artifact {event['file']} of {self.folder} is not there; it is passed over.")
+            self.warn(f"warning: the artifact {event['file']} of {self.folder} is not there; it is passed over.")
             return
         folder = "/".join(part for part in text_of(event["folder"]).split("/") if part not in ("", ".", ".."))
         self.mlflow.log_artifact(self._id, str(path), folder or None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweeps.errors import TrackingError
 from sweeps.tracking import store
-from sweeps.tracking.address import public, sqlite_path
+from sweeps.tracking.address import public, reason_of, sqlite_path
 from sweeps.tracking.cursor import Cursor, pending_events, run_id_of
 from sweeps.tracking.events import EVENTS
 from sweeps.tracking.runs import Target, deliver
@@ -68,7 +68,7 @@ class Shipper:
         self._target: Target | None = None
         self._identity: str | None = None  # of the experiment that was delivered to last
         self._inode: int | None = None
-        self._reached: dict[Path, int] = {}  # delivered bytes
+        self._reached: dict[str, int] = {}  # folder → delivered bytes
         self._away = False
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -81,7 +81,8 @@ class Shipper:
 
     def pending(self) -> int:
         """Returns how many events wait to be delivered."""
-        return sum(pending_events(folder, self._identity) for folder in self._folders())
+        waiting = self._waiting()
+        return sum(pending_events(Path(folder), self._identity) for folder in waiting)
 
     def close(self, timeout_s: float = 30.0) -> int:
         """Delivers what is there, for as long as `timeout_s`, and ends the thread.
@@ -125,11 +126,9 @@ class Shipper:
             store.disconnect(self.uri)
             if not self._away:
                 self._away = True
-                reason = public(" ".join(str(error).split()))[:300] or type(error).__name__
-                self._say(
-                    f"warning: the tracking store {public(self.uri)} is away ({reason}); "
-                    f"events are kept in {self.folder} and sent when it is back."
-                )
+                what = f"the tracking store {public(self.uri)} is away ({reason_of(error)})."
+                what = str(error) if isinstance(error, TrackingError) else what
+                self._say(f"warning: {what} Events are kept in {self.folder} and sent when it is back.")
             return None
         if self._away:
             self._away = False
@@ -137,14 +136,14 @@ class Shipper:
         return left
 
     def _pass(self) -> int:
-        waiting = [folder for folder in self._folders() if _size(folder) != self._reached.get(folder)]
-        if not waiting:
+        if not self._waiting():
             return 0
         target = self._connect()
         blocked = 0
-        for folder in waiting:
-            parent = self._parent if self._parent else self._parent_of(folder, target)
-            reached = deliver(target, folder, parent, self._say) if parent != "" else None
+        for folder in self._waiting():  # again: another store has nothing yet
+            path = Path(folder)
+            parent = self._parent if self._parent else self._parent_of(path, target)
+            reached = deliver(target, path, parent, self._say) if parent != "" else None
             if reached is None:
                 blocked += 1  # by another process, or by a parent that has no run yet
             else:
@@ -176,12 +175,16 @@ class Shipper:
             self._inode = path.stat().st_ino if path is not None else None
         return self._target
 
-    def _folders(self) -> list[Path]:
-        """Returns the folders that hold events, the parent's first."""
-        outer = _folders_in(self.folder) if self._deep else []
-        inner = [path for folder in outer for path in _folders_in(folder)]
-        found = [path for path in (self.folder, *outer, *inner) if _size(path)]
-        return sorted(found, key=lambda path: (path != self.folder / PARENT, path))
+    def _waiting(self) -> list[str]:
+        """Returns the folders whose events were not all delivered, the parent's first. A study may have thousands."""
+        folders = [os.fspath(self.folder)]
+        if self._deep:
+            outer = _folders_in(folders[0])
+            folders += outer + [path for folder in outer for path in _folders_in(folder)]
+        reached = self._reached
+        waiting = [path for path in folders if (size := _size(path)) and size != reached.get(path)]
+        parent = os.path.join(folders[0], PARENT)
+        return sorted(waiting, key=lambda path: (path != parent, path))
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(Exception):  # a terminal that has gone is no reason to stop
@@ -219,16 +222,16 @@ def ship_folder(
     return run_id
 
 
-def _size(folder: Path) -> int:
+def _size(folder: str | Path) -> int:
     try:
-        return os.stat(folder / EVENTS).st_size
+        return os.stat(os.path.join(folder, EVENTS)).st_size
     except OSError:
         return 0
 
 
-def _folders_in(folder: Path) -> list[Path]:
+def _folders_in(folder: str) -> list[str]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     return []
 
 

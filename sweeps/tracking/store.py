@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING
 
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
-from sweeps.tracking.address import check_reachable, is_server, public, resolve_uri, sqlite_path
+from sweeps.tracking.address import check_reachable, is_server, public, reason_of, resolve_uri, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
 
 __all__ = [
     "TRAIN_EXPERIMENT",
@@ -42,6 +41,8 @@ __all__ = [
 ]
 
 TRAIN_EXPERIMENT = "sweeps-train"  # what `train` trains, outside a study
+
+_KIND = "custom_model_development"  # the plain training view; MLflow's default is one for language models
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -116,9 +117,9 @@ def prepare(uri: str, root: Path) -> None:
             with _without_warnings():
                 client(uri).search_experiments(max_results=1)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise TrackingError(
-            f"the tracking store must be writable, but {public(uri)} is not ({reason}); use another --tracking-uri."
+            f"the tracking store must be writable, but {public(uri)} is not ({reason_of(error)}); use another "
+            "--tracking-uri."
         ) from error
     except Exception as error:  # SQLAlchemy's, Alembic's, MLflow's: all mean that it does not open
         raise _does_not_open(uri, path, error) from error
@@ -139,12 +140,13 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
     """
     from mlflow.exceptions import MlflowException
 
+    tags = {"mlflow.experimentKind": _KIND} | ({"mlflow.note.content": note} if note else {})
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         place = artifact_root(uri, root)
         location = None if place is None else (place / _quoted(name)).as_uri()
         try:
-            mlflow.create_experiment(name, artifact_location=location)
+            mlflow.create_experiment(name, artifact_location=location, tags=tags)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process, just now
                 raise
@@ -155,7 +157,10 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
             f"the experiment {name!r} must not be deleted, but it is; bring it back with "
             f"`mlflow experiments restore --experiment-id {number}`, or name another study."
         )
-    _describe(mlflow, found, note)
+    for key, value in tags.items():
+        if found.tags.get(key) != value:
+            with contextlib.suppress(MlflowException):  # two processes that set one at once are one too many for MLflow
+                mlflow.set_experiment_tag(found.experiment_id, key, value)
     return ExperimentRef(found.experiment_id, f"{name}/{found.experiment_id}/{found.creation_time}")
 
 
@@ -165,14 +170,6 @@ def artifact_root(uri: str, root: Path) -> Path | None:
         return None
     path = sqlite_path(uri)
     return (path.parent if path else Paths(root).mlruns).resolve() / "artifacts"
-
-
-def _describe(mlflow: MlflowClient, found: Experiment, note: str) -> None:
-    """Gives an experiment the plain training view (MLflow's default is one for language models) and its note."""
-    wanted = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": note}
-    for key, value in wanted.items():
-        if value and found.tags.get(key) != value:
-            mlflow.set_experiment_tag(found.experiment_id, key, value)
 
 
 def _make(path: Path, artifacts: Path | None) -> None:
@@ -209,7 +206,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _does_not_open(uri: str, path: Path | None, error: Exception) -> TrackingError:
-    reason = public(" ".join(str(error).split()))[:200]
+    reason = reason_of(error)
     if "out-of-date database schema" in reason or "Can't locate revision" in reason:
         return TrackingError(
             f"the tracking database must have this MLflow's schema, but {public(uri)} has another version's; "

@@ -38,18 +38,13 @@ class Project:
         return Shipper(uri or self.uri, self.root, EXPERIMENT, self.folder, **options)
 
     def runs(self, uri: str | None = None, view: int | None = None) -> list[Any]:
-        """Returns the experiment's runs, the first started first."""
+        """Returns the experiment's runs: the parent, then its children by name."""
         from mlflow.entities import ViewType
 
         client = store.client(uri or self.uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        return list(
-            client.search_runs(
-                [experiment.experiment_id],
-                run_view_type=view or ViewType.ACTIVE_ONLY,
-                order_by=["attributes.start_time ASC", "tags.`number` ASC"],
-            )
-        )
+        runs = client.search_runs([experiment.experiment_id], run_view_type=view or ViewType.ACTIVE_ONLY)
+        return sorted(runs, key=lambda run: ("mlflow.parentRunId" in run.data.tags, run.info.run_name))
 
     def history(self, run_id: str, metric: str, uri: str | None = None) -> list[tuple[int, float]]:
         history = store.client(uri or self.uri).get_metric_history(run_id, metric)

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +106,7 @@ def test_a_run_as_mlflow_shows_it(project: Project) -> None:
     events = [json.loads(line) for line in (project.log(17).folder / EVENTS).read_text().splitlines()]
     assert (run.info.start_time, run.info.end_time) == (events[0]["time_ms"], events[-1]["time_ms"])
     assert client.get_experiment_by_name(EXPERIMENT).tags["mlflow.note.content"] == "What this is."
-    assert project.said == []
+    assert "".join(project.said) == ""
 
 
 @pytest.mark.parametrize(
@@ -243,7 +247,7 @@ def test_an_answer_that_was_lost(project: Project, name: str, monkeypatch: pytes
     assert (run.info.status, run.data.params, len(run.inputs.dataset_inputs)) == ("KILLED", {"a": "1"}, 1)
     assert project.history(run.info.run_id, "val_loss") == [(1, 0.25)]
     assert len(project.said) == 2
-    assert "is away (the answer was lost); events are kept in" in project.said[0]
+    assert "is away (the answer was lost). Events are kept in" in project.said[0]
     assert "is back" in project.said[1]
 
 
@@ -397,7 +401,9 @@ def test_one_finished_run_is_shipped_at_once(project: Project) -> None:
 def test_a_run_that_cannot_be_shipped_is_one_line_and_is_kept(project: Project) -> None:
     folder = trial(project, 5)
     uri = f"sqlite:///{folder / EVENTS}/mlflow.db"
-    with pytest.raises(TrackingError, match=r"^the tracking store .* is away \(.*\); events are kept in") as caught:
+    with pytest.raises(
+        TrackingError, match=r"^the tracking store must be writable, but .* Events are kept in"
+    ) as caught:
         ship_folder(uri, project.root, EXPERIMENT, folder, timeout_s=0.1)
     assert "\n" not in str(caught.value)
     assert ship_folder(project.uri, project.root, EXPERIMENT, folder)
@@ -415,4 +421,39 @@ def test_two_shippers_at_once_deliver_each_run_once(project: Project) -> None:
     assert len(runs) == 7
     for run in runs[1:]:
         assert [step for step, _ in project.history(run.info.run_id, "val_loss")] == [1, 2]
-    assert project.said == []
+    assert "".join(project.said) == ""
+
+
+SHIP = (
+    "import sys, pathlib; from sweeps.tracking.shipper import Shipper; from sweeps.tracking import store\n"
+    "root, folder = map(pathlib.Path, sys.argv[1:3])\n"
+    "print('begins', flush=True)\n"
+    "print(Shipper(store.resolve_uri(None, root), root, sys.argv[3], folder).drain(60))"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+def test_a_shipper_killed_at_any_moment(project: Project) -> None:
+    project.parent().start("digits", {}, {})
+    folders = [trial(project, number, epochs=5) for number in range(12)]
+    drawn = random.Random(1)
+    command = [sys.executable, "-c", SHIP, str(project.root), str(project.folder), EXPERIMENT]
+    kills = 0
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        at = drawn.randint(1, 3) + sum(Cursor.load(folder).offset > 0 for folder in folders)
+        while process.poll() is None and sum(Cursor.load(folder).offset > 0 for folder in folders) < at:
+            time.sleep(0.005)
+        time.sleep(drawn.uniform(0.0, 0.03))
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills >= 3
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "begins\n0\n"
+    runs = project.runs()
+    assert [run.info.run_name for run in runs] == ["digits"] + [f"#{n:03d} conv 32-64" for n in range(12)]
+    for run, folder in zip(runs[1:], folders, strict=True):
+        assert (run.info.run_id, run.info.status) == (run_id_of(folder), "FINISHED")
+        assert [step for step, _ in project.history(run.info.run_id, "val_loss")] == [1, 2, 3, 4, 5]

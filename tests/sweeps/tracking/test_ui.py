@@ -119,7 +119,7 @@ def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None
 
 
 @pytest.mark.slow
-def test_a_server_that_comes_and_goes(project: Project) -> None:
+def test_a_server_that_comes_and_goes(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     """Real HTTP: the server is not there when the trials begin, and goes away in their middle."""
     port = ui._free_port(0)
     uri = f"http://127.0.0.1:{port}"
@@ -166,3 +166,4 @@ def test_a_server_that_comes_and_goes(project: Project) -> None:
         assert steps == list(range(1, log.last_step + 1))
     assert [line.split(" ")[-1] for line in project.said] == ["back.", "events.", "back.", "events."]
     server.end()
+    assert capsys.readouterr() == ("", ""), "MLflow's client prints links"
