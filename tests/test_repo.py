@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from sweeps.config import load_study
 
 ROOT = Path(__file__).parents[1]
 
@@ -232,6 +235,55 @@ def test_ci_runs_the_command_that_the_readme_names() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
     subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)
+
+
+def fenced(language: str, *, first: str) -> str:
+    """Returns the README's block of that language that begins with `first`."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(first)]
+    return str(block)
+
+
+def test_the_readme_s_study_is_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(fenced("toml", first="[study]"))
+    config = load_study(tmp_path / "mine.toml", root=ROOT)
+    assert config.baselines == ["small", "report"]
+    assert config.budget.time_s == 300
+
+
+@pytest.mark.slow
+def test_the_readme_s_new_layer_is_found_tested_and_searched(tmp_path: Path, sample_dir: Path) -> None:
+    for name in ("mnistnn", "sweeps"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    code = fenced("python", first="# mnistnn/layers/leaky_relu.py")
+    (tmp_path / "mnistnn" / "layers" / "leaky_relu.py").write_text(code)
+    shutil.copytree(ROOT / "tests" / "mnistnn", tmp_path / "tests" / "mnistnn")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "studies").mkdir()
+    study = (ROOT / "studies" / "smoke.toml").read_text()
+    search = fenced("toml", first="# in the study")
+    (tmp_path / "studies" / "leaky.toml").write_text(re.sub(r"activation = .*\n", "", study) + search)
+
+    environment = os.environ | {
+        "MNIST_DIR": str(sample_dir),
+        "SWEEPS_HOME": str(tmp_path),
+        "PYTHONPATH": str(tmp_path),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert " passed" in python("-m", "pytest", "-q", "tests/mnistnn/contract/test_layers.py", "-k", "leaky_relu")
+    python("-m", "sweeps", "run", "leaky", "--workers", "1", "--set", "study.baselines=[]")
+    trials = json.loads(python("-m", "sweeps", "trials", "leaky", "--json"))
+    slopes = [trial["leaky_relu.slope"] for trial in trials if trial["activation"] == "leaky_relu"]
+    assert slopes
+    assert all(0 <= slope <= 0.3 for slope in slopes)
 
 
 def test_the_imports_keep_their_direction() -> None:
