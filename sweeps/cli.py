@@ -146,8 +146,16 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
 @click.argument("study")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
 @click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
-@options("data_dir", "storage", "tracking_uri", "json")
-def ensemble(study: str, data_dir: Path | None, storage: str | None, as_json: bool, **chosen: Any) -> int:
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json")
+def ensemble(
+    study: str,
+    data_dir: Path | None,
+    storage: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
     """Average a study's best trials.
 
     The members and their average are scored on validation and test images, and the average becomes the champion of
@@ -155,8 +163,9 @@ def ensemble(study: str, data_dir: Path | None, storage: str | None, as_json: bo
     """
     from sweeps.ensemble import as_text, build_ensemble
 
+    config = _study(study, overrides, seed)
     dataset = _dataset(data_dir, quiet=True)
-    report = build_ensemble(_study(study), root=project_root(), dataset=dataset, storage_url=storage, **chosen)
+    report = build_ensemble(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
     _show(as_text(report), report.to_dict(), as_json)
     if report.untracked:
         click.echo(f"error: {report.untracked}", err=True)
@@ -168,12 +177,14 @@ def ensemble(study: str, data_dir: Path | None, storage: str | None, as_json: bo
 @click.option("--input", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
 @click.option("--output", type=PATH, metavar="FILE", help="[default: submission.csv at the top]")
 @click.option("--format", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
-@options("data_dir", "storage", "tracking_uri", "json")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json")
 def submit(
     study: str,
     output: Path | None,
     data_dir: Path | None,
     storage: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -186,7 +197,7 @@ def submit(
 
     chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage}
     find = functools.partial(_dataset, data_dir, quiet=True)
-    manifest = write_submission(_study(study), root=project_root(), dataset=find, **chosen)
+    manifest = write_submission(_study(study, overrides, seed), root=project_root(), dataset=find, **chosen)
     text = f"submission  {chosen['output']}\nmanifest    {manifest}"
     _show(text, json.loads(manifest.read_text(encoding="utf-8")), as_json)
 

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mnistnn.data import Dataset
 from mnistnn.errors import DataError, Diverged
 from mnistnn.files import sha256_file
 from mnistnn.presets import PRESETS
 from mnistnn.registry import augmentation, layer, optimizer, schedule
+from mnistnn.types import UInt8s
 from sweeps import cli
 from sweeps.options import Verbs
 from tests.sweeps.command import ROOT, Home
@@ -99,6 +103,38 @@ def test_options_of_run_reach_the_study(home: Home, tmp_path: Path, database: Pa
     assert sha256_file(home.root / "mlruns" / "mlflow.db") == sha256_file(database)
     assert home("trials", "smoke").code == 2  # its own journal is not there
     assert len(home("trials", "smoke", "--storage", journal, "--json").json) >= 2
+
+
+@pytest.mark.slow
+def test_a_kaggle_csv_goes_from_its_sweep_to_a_submission(home: Home, sample: Dataset, tmp_path: Path) -> None:
+    def table(name: str, columns: list[str], rows: UInt8s) -> Path:
+        header = ",".join([*columns, *(f"pixel{number}" for number in range(784))])
+        np.savetxt(tmp_path / name, rows, fmt="%d", delimiter=",", header=header, comments="")
+        return tmp_path / name
+
+    images, labels = sample.train_images.reshape(-1, 784), sample.train_labels
+    train = table("train.csv", ["label"], np.column_stack([labels, images]))
+    test = table("test.csv", [], images[:30])
+    at = ["--data-dir", train]
+    kaggle = shutil.copy(home.root / "studies" / "smoke.toml", home.root / "studies" / "kaggle.toml").stem
+    for arguments in (["run", kaggle, "--set", "budget.trials=2"], ["ensemble", kaggle, "--top", 1]):
+        said = home.process(*arguments, *at)
+        assert said.code == 0, said.err
+    assert len(said.out.splitlines()) > 3
+    said = home.process("submit", kaggle, "--input", test)  # which needs no data set
+    assert said.code == 0, said.err
+    lines = (home.root / "submission.csv").read_text().splitlines()
+    assert lines[0] == "ImageId,Label"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(number) for number in range(1, 31)]
+    right = sum(int(line.split(",")[1]) == label for line, label in zip(lines[1:], labels, strict=False))
+    assert right > 15
+
+
+@pytest.mark.slow
+def test_the_ensemble_of_a_study_that_ran_with_another_seed(home: Home) -> None:
+    for verb in ("run", "ensemble", "submit"):
+        said = home.process(verb, "smoke", "--seed", 5, "--set", "budget.trials=2")
+        assert said.code == 0, said.err
 
 
 @pytest.mark.slow
