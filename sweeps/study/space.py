@@ -145,7 +145,7 @@ class Space:
         return values
 
     def _walk_blocks(self, values: Values, ask: Callable[[str], None]) -> None:
-        """Asks for each block, and whether it pools only where a map is large enough and leaves no odd row."""
+        """Asks for each block, and whether it pools only where a map is large enough."""
         side = IMAGE_SHAPE[0]
         size = values.get(f"{values.get('pooling')}.size", 2)
         for number in range(1, values["blocks"] + 1):
@@ -154,7 +154,7 @@ class Space:
                     ask(f"{name}_{number}")
             if values["padding"] == "valid":
                 side -= values[f"convs_{number}"] * (values[f"kernel_{number}"] - 1)
-            if side >= _SMALLEST_POOLED and side % size == 0:
+            if side >= max(_SMALLEST_POOLED, size):
                 ask(f"pool_{number}")
             else:
                 values[f"pool_{number}"] = False

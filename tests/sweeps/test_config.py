@@ -13,6 +13,7 @@ from sweeps.config import StudyConfig, load_study, parse_duration
 from sweeps.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = str(ROOT / "tests" / "sweeps" / "example.toml")
 
 TINY = "[budget]\ntrials = 2\nepochs = 2\n"
 SMALL: dict[str, Any] = {"study": {"name": "small"}, "budget": {"trials": 3, "epochs": 2}}
@@ -56,7 +57,7 @@ def test_a_study_is_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytes
 
 def test_overrides_hold_over_the_file() -> None:
     config = load_study(
-        "default",
+        EXAMPLE,
         root=ROOT,
         overrides=[
             "search.optimizer.adam.learning_rate.high=0.01",
@@ -74,8 +75,8 @@ def test_overrides_hold_over_the_file() -> None:
 
 
 def test_another_pruner_does_not_inherit_the_options_of_the_files() -> None:
-    assert load_study("default", root=ROOT, overrides=["pruner.type=none"]).pruner.type == "none"
-    config = load_study("default", root=ROOT, overrides=["pruner.type=hyperband", "pruner.min_epochs=2"])
+    assert load_study(EXAMPLE, root=ROOT, overrides=["pruner.type=none"]).pruner.type == "none"
+    config = load_study(EXAMPLE, root=ROOT, overrides=["pruner.type=hyperband", "pruner.min_epochs=2"])
     assert config.to_dict()["pruner"] == {"type": "hyperband", "min_epochs": 2, "reduction_factor": 3}
 
 
@@ -130,10 +131,10 @@ def test_another_pruner_does_not_inherit_the_options_of_the_files() -> None:
 )
 def test_a_bad_value_is_one_line_that_names_it(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_study("default", root=ROOT, overrides=[override])
+        load_study(EXAMPLE, root=ROOT, overrides=[override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "--set" in str(caught.value) or "studies/default.toml" in str(caught.value)
+    assert "--set" in str(caught.value) or "example.toml" in str(caught.value)
 
 
 @pytest.mark.parametrize(

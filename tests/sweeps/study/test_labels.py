@@ -9,6 +9,7 @@ from sweeps.config import StudyConfig, load_study
 from sweeps.study.space import Space
 
 ROOT = Path(__file__).resolve().parents[3]
+EXAMPLE = str(ROOT / "tests" / "sweeps" / "example.toml")
 
 
 def config(**tables: Any) -> StudyConfig:
@@ -29,7 +30,7 @@ def shipped(name: str) -> Space:
     ],
 )
 def test_labels(preset: str, label: str) -> None:
-    space = shipped("default")
+    space = shipped(EXAMPLE)
     assert space.architecture(space.values(*space.preset_values(preset))) == label
 
 
@@ -43,7 +44,7 @@ def test_labels_say_what_is_unusual() -> None:
 
 
 def test_plain_names_have_one_column_for_a_thing() -> None:
-    space = shipped("default")
+    space = shipped(EXAMPLE)
     plain = space.plain(space.values(*space.preset_values("conv2")))
     expected = {
         "architecture": "conv 32-64 k3 bn dense 128",

@@ -22,6 +22,7 @@ from sweeps.study.sampler import at, make_pruner, make_sampler
 from sweeps.study.space import Space, Values
 
 ROOT = Path(__file__).resolve().parents[3]
+EXAMPLE = str(ROOT / "tests" / "sweeps" / "example.toml")
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(verbosity)
 
 
-def load(*overrides: str, study: str = "default") -> StudyConfig:
+def load(*overrides: str, study: str = EXAMPLE) -> StudyConfig:
     return load_study(study, root=ROOT, overrides=["sampler.startup_trials=4", *overrides])
 
 

@@ -24,6 +24,7 @@ from sweeps.study.sampler import at
 from sweeps.study.space import Space, Values
 
 ROOT = Path(__file__).resolve().parents[3]
+EXAMPLE = str(ROOT / "tests" / "sweeps" / "example.toml")
 SHIPPED = ["default", "contest", "smoke"]
 
 
@@ -100,7 +101,7 @@ def test_names_that_mean_nothing_are_not_asked_for() -> None:
     assert len(seen) == 3 * 2 * 2
 
 
-def test_a_block_pools_only_where_the_map_is_large_enough_and_even() -> None:
+def test_a_block_pools_only_where_the_map_is_large_enough() -> None:
     space = Space(
         config(fixed={"blocks": 4, "kernel": 3}, search={"pool": [True, False], "padding": ["same", "valid"]})
     )
@@ -116,13 +117,8 @@ def test_a_block_pools_only_where_the_map_is_large_enough_and_even() -> None:
         values = space.walk(suggest)
         return [(i, f"pool_{i}" in asked, values[f"pool_{i}"]) for i in range(1, 5)]
 
-    assert walk("same", True) == [(1, True, True), (2, True, True), (3, False, False), (4, False, False)]  # 28 14 7 7
-    assert walk("valid", True) == [
-        (1, True, True),
-        (2, False, False),
-        (3, False, False),
-        (4, False, False),
-    ]  # 26 11 9 7
+    assert walk("same", True) == [(1, True, True), (2, True, True), (3, True, True), (4, False, False)]  # 28 14 7 3
+    assert walk("valid", True) == [(1, True, True), (2, True, True), (3, False, False), (4, False, False)]  # 26 11 3 1
     assert [pooled for _, _, pooled in walk("same", False)] == [False] * 4
 
 
@@ -155,12 +151,6 @@ def test_a_preset_is_itself_in_every_study(study: str, name: str) -> None:
     assert recipe.training.augment == preset.training.augment
     assert recipe.training.batch_size == preset.training.batch_size
     assert recipe.training.schedule == space.recipe(space.values(*space.preset_values("mlp3"))).training.schedule
-
-
-def test_the_default_study_holds_its_baselines() -> None:
-    space = shipped("default")
-    for name in load_study("default", root=ROOT).baselines:
-        assert space.impossible(space.values(*space.preset_values(name))) is None
 
 
 def test_an_override_outside_the_space_brings_its_own_fields() -> None:
