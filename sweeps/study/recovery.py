@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.paths import StudyPaths
 from sweeps.study.claims import FileLock, queue_lock
 from sweeps.study.storage import origin_of
+from sweeps.tracking.events import EVENTS, TrialLog
 
 __all__ = ["MAX_RETRIES", "fail", "recover"]
 
@@ -44,7 +46,7 @@ def recover(study: optuna.Study, paths: StudyPaths, *, patience_s: float = 0.0) 
                     held = True
                     continue
                 try:
-                    recovered += _bury(study, trial)
+                    recovered += _bury(study, trial, paths)
                 finally:
                     lock.release()
         if not held or time.monotonic() >= deadline:
@@ -63,7 +65,7 @@ def fail(study: optuna.Study, trial: optuna.Trial, paths: StudyPaths) -> None:
         study.tell(trial, state=TrialState.FAIL)
 
 
-def _bury(study: optuna.Study, trial: FrozenTrial) -> list[int]:
+def _bury(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths) -> list[int]:
     """Ends a dead attempt. Returns the trial's number if another attempt goes on with it."""
     trial = study._storage.get_trial(trial._trial_id)
     if trial.state != TrialState.RUNNING:  # it ended while nobody held the queue
@@ -72,11 +74,25 @@ def _bury(study: optuna.Study, trial: FrozenTrial) -> list[int]:
     losses = 0 if progress > trial.user_attrs.get("progress", -1) else int(trial.user_attrs.get("losses", 0)) + 1
     if losses <= MAX_LOSSES:
         requeued = _requeue(study, trial, {"losses": losses, "progress": progress})
+        reason = None
     else:
-        requeued = False
-        study._storage.set_trial_user_attr(trial._trial_id, "reason", f"its worker died {losses} times")
+        requeued, reason = False, f"its worker died {losses} times"
+        study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+    _record(paths.trial(origin_of(trial)), reason)
     study.tell(trial.number, state=TrialState.FAIL)
     return [origin_of(trial)] if requeued else []
+
+
+def _record(folder: Path, reason: str | None) -> None:
+    """Records in a dead attempt's events that its run waits, or, with a reason, that it failed."""
+    if not (folder / EVENTS).exists():
+        return
+    with TrialLog(folder) as log:
+        if log.state == "running":
+            if reason is None:
+                log.stop("its worker died")
+            else:
+                log.end("FAIL", reason=reason)
 
 
 def _requeue(study: optuna.Study, trial: FrozenTrial, attributes: dict[str, Any]) -> bool:

@@ -53,11 +53,7 @@ def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> o
     Raises:
         StudyError: the study was made with another search space or with other data.
     """
-    direction: Any = config.direction
-    study = _guarded(
-        lambda: optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True),
-        f"study {config.name!r}",
-    )
+    study = _guarded(lambda: _load_or_create(config, storage), f"study {config.name!r}")
     known = study.user_attrs
     if "space_hash" in known and known["space_hash"] != config.space_hash:
         changes = config.space_difference(known["config"])
@@ -197,6 +193,14 @@ def _guarded(open_it: Callable[[], Result], what: str) -> Result:
         ) from error
 
 
+def _load_or_create(config: StudyConfig, storage: BaseStorage) -> optuna.Study:
+    try:  # a creation of what is there would leave a line in the journal each time
+        return optuna.load_study(study_name=config.name, storage=storage)
+    except KeyError:
+        direction: Any = config.direction
+        return optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True)
+
+
 def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
     """Queues what comes first: every point of a grid, or the baselines. What is queued already is left alone."""
     from sweeps.study.space import Space
@@ -205,8 +209,6 @@ def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
     queued = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
     for preset in config.baselines:
         values, overrides = space.preset_values(preset)
-        if space.impossible(space.values(values, overrides)) is not None:
-            continue
         attributes: dict[str, Any] = {"role": "baseline", "preset": preset, "overrides": overrides}
         if attributes not in [{key: known.get(key) for key in attributes} for known in queued]:
             study.enqueue_trial(values, user_attrs=attributes)

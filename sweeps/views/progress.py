@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -47,11 +48,12 @@ class StudyProgress:
 
     def warn(self, line: str) -> None:
         """Shows a line even when quiet."""
-        if self._bar is None:
-            self._echo(line)
-        else:
-            with self._bar.external_write_mode(file=sys.stderr):
+        with contextlib.suppress(OSError):  # a terminal that was closed ends no sweep
+            if self._bar is None:
                 self._echo(line)
+            else:
+                with self._bar.external_write_mode(file=sys.stderr):
+                    self._echo(line)
 
     def ended(self, trial: FrozenTrial, *, is_best: bool = False) -> None:
         """Shows that a trial ended."""
@@ -72,15 +74,15 @@ class StudyProgress:
             from tqdm import tqdm
 
             tqdm.monitor_interval = 0  # no thread beside ours: the bar is redrawn often enough
-            layout = "{desc} {percentage:3.0f}%|{bar:20}|{postfix}"
-            self._bar = tqdm(total=100, desc=self._name, bar_format=layout, dynamic_ncols=True, leave=False)
-        parts = [f"{tally.finished} trials ({tally.pruned} pruned), {tally.running} running"]
+            self._bar = tqdm(total=100, bar_format="{bar}", dynamic_ncols=True, leave=False)
+        parts = [] if left_s is None else [f"{clock(left_s)} left"]
         if best is not None:
             parts.append(f"best #{origin_of(best):03d} {_figures(best)}")
-        if left_s is not None:
-            parts.append(f"{clock(left_s)} left")
+        parts.append(f"{tally.finished} trials ({tally.pruned} pruned), {tally.running} running")
+        # tqdm's own fields would put a comma before the text; what matters most comes first, if the window is narrow.
+        self._bar.bar_format = f"{self._name} {{percentage:3.0f}}%|{{bar:16}}| {' · '.join(parts)}"
         self._bar.n = int(100 * share)
-        self._bar.set_postfix_str(" · ".join(parts), refresh=True)
+        self._bar.refresh()
 
     def close(self) -> None:
         """Takes the bar away."""

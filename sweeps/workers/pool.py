@@ -20,6 +20,8 @@ __all__ = ["Pool"]
 
 #: How often a worker that died is replaced.
 MAX_RESTARTS = 3
+#: The exit code of a worker that cannot use what it was given: another could not either.
+UNUSABLE = 2
 #: How long workers get to come to the next step and put their trials back.
 GRACE_S = 30.0
 
@@ -71,22 +73,23 @@ class Pool:
         """Replaces workers that died, after `recover` has put their trials back into the queue.
 
         Returns:
-            Whether any worker is alive.
+            Whether any worker is alive, or was a moment ago.
         """
+        busy = False
         for worker in self._workers:
             code = worker.exit_code
-            if not code:  # alive, or done
-                continue
-            if worker.restarts > MAX_RESTARTS or code == 2:
-                continue
-            worker.restarts += 1
-            recover()
-            lost = worker.restarts > MAX_RESTARTS
-            follow_up = "it is not replaced again" if lost else "another takes its place"
-            self._say(f"worker {worker.number} died ({_describe(code)}); {follow_up}. Its log: {worker.log}")
-            if not lost:
-                worker.process = self._spawn(worker.log, "ab")
-        return bool(self.pids)
+            if code is None:
+                busy = True
+            elif code not in (0, UNUSABLE) and worker.restarts <= MAX_RESTARTS:
+                worker.restarts += 1
+                recover()
+                replaced = worker.restarts <= MAX_RESTARTS
+                follow_up = "another takes its place" if replaced else "it is not replaced again"
+                self._say(f"worker {worker.number} died ({_describe(code)}); {follow_up}. Its log: {worker.log}")
+                if replaced:
+                    worker.process = self._spawn(worker.log, "ab")
+                    busy = True
+        return busy
 
     @property
     def failed(self) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from mnistnn.errors import OutputError
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Tally
-from sweeps.tracking.events import TrialLog
+from sweeps.tracking.events import EVENTS, STATES, TrialLog
 
 __all__ = ["StudyLog"]
 
@@ -58,17 +60,18 @@ class StudyLog:
         """Records that the study waits to be gone on with."""
         self._log.stop(reason)
 
+    @classmethod
+    def end_if_open(cls, paths: StudyPaths, tally: Tally, seconds: float) -> None:
+        """Records the end of a study that was killed between the end of its budget and the record of it."""
+        if not (paths.parent / EVENTS).exists():
+            return
+        with TrialLog(paths.parent) as log:
+            if log.state not in STATES:
+                _end(log, tally, seconds)
+
     def end(self, tally: Tally, seconds: float) -> None:
         """Records that the study's budget is used up."""
-        self._log.end(
-            "COMPLETE",
-            metrics={
-                "trials_complete": tally.complete,
-                "trials_pruned": tally.pruned,
-                "trials_failed": tally.failed,
-                "seconds": round(seconds, 1),
-            },
-        )
+        _end(self._log, tally, seconds)
 
     def __enter__(self) -> StudyLog:
         return self
@@ -76,7 +79,22 @@ class StudyLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:  # it does not hang as running for ever
+            with contextlib.suppress(OSError, OutputError):
+                self._log.stop(type(error).__name__)
         self._log.close()
+
+
+def _end(log: TrialLog, tally: Tally, seconds: float) -> None:
+    log.end(
+        "COMPLETE",
+        metrics={
+            "trials_complete": tally.complete,
+            "trials_pruned": tally.pruned,
+            "trials_failed": tally.failed,
+            "seconds": round(seconds, 1),
+        },
+    )
 
 
 def _note(config: StudyConfig) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import TrialState
@@ -29,6 +27,7 @@ from sweeps.workers.cores import worker_count
 from sweeps.workers.order import Order
 from sweeps.workers.outlook import Outlook
 from sweeps.workers.pool import Pool
+from sweeps.workers.signals import caught
 from sweeps.workers.study_log import StudyLog
 from sweeps.workers.summary import RunSummary
 
@@ -129,13 +128,14 @@ class _Run:
         outlook = Outlook(self.study, self.budget, time_of, self.timeout_s)
         if outlook.is_spent():
             self.progress.note(f"study {self.config.name!r} has used up its budget: {_standing(outlook, time_of)}.")
+            StudyLog.end_if_open(self.paths, outlook.tally, time_of.used_s)
             shipper, undelivered = self._shipper(0.0), 0
             if shipper.pending():
                 shipper.start()
                 undelivered = self._drain(shipper, _DRAIN_S)
             return self._summary("complete", outlook, 0.0, time_of.used_s, undelivered)
         self._say_start(outlook, time_of, requeued)
-        with _caught(self.signals), StudyLog(self.config, self.paths, self.order.tags, self.order.inputs) as log:
+        with caught(self.signals), StudyLog(self.config, self.paths, self.order.tags, self.order.inputs) as log:
             self.pool.start()  # before anything slow: their start-up and ours overlap
             shipper = self._shipper(_SHIP_DELAY_S)
             shipper.start()
@@ -177,7 +177,7 @@ class _Run:
                 self.progress.warn(f"the last {outlook.failures_in_a_row} attempts failed; the run ends here.")
                 return "failure"
             if not alive:
-                for line in self.pool.failed:
+                for line in self.pool.failed or ["all workers have left before the budget was used up."]:
                     self.progress.warn(line)
                 return "failure"
             if now - saved >= _SAVE_S:
@@ -208,15 +208,10 @@ class _Run:
             self.progress.note(f"left behind by workers that died, and queued again: {numbers}")
 
     def _say_end(self, stopped_by: str, outlook: Outlook, time_of: Clock) -> None:
-        reasons = {
-            "timeout": "its timeout",
-            "trials": "its number of trials",
-            "signal": "a signal",
-            "failure": "failures",
-        }
-        if stopped_by in reasons:
+        if stopped_by != "budget":
+            reason = {"timeout": "the timeout", "trials": "--trials"}.get(stopped_by, f"a {stopped_by}")
             self.progress.warn(
-                f"study {self.config.name!r} was stopped by {reasons[stopped_by]}: {_standing(outlook, time_of)}. "
+                f"study {self.config.name!r} was stopped by {reason}: {_standing(outlook, time_of)}. "
                 f"It goes on with `run {self.config.name}`."
             )
 
@@ -278,24 +273,6 @@ def _only_run(name: str, paths: StudyPaths) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def _caught(signals: list[int]) -> Iterator[None]:
-    """Notes SIGINT and SIGTERM in a list instead of dying of them."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-
-    def note(number: int, _: Any) -> None:
-        signals.append(number)
-
-    known = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in known.items():
-            signal.signal(number, handler)
 
 
 def _standing(outlook: Outlook, time_of: Clock) -> str:

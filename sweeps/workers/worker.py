@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeps.workers.order import Order
+from sweeps.workers.signals import stop_signals
 
 __all__ = ["StopFlag", "main", "work"]
 
@@ -21,7 +22,7 @@ _IDLE_S = 0.2
 
 
 class StopFlag:
-    """Says whether to stop: after SIGINT or SIGTERM, or when the parent is gone."""
+    """Says whether to stop: after a signal that asks for it, or when the parent is gone."""
 
     def __init__(self, parent: int | None) -> None:
         self.parent = parent
@@ -32,8 +33,8 @@ class StopFlag:
         return self.is_set or (self.parent is not None and os.getppid() != self.parent)
 
     def install(self) -> None:
-        """Sets the flag on SIGINT and SIGTERM from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Sets the flag on such signals from now on."""
+        for number in stop_signals():
             signal.signal(number, self._set)
 
     def _set(self, *_: object) -> None:

@@ -67,5 +67,3 @@ def test_a_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 107.0
     assert clock.call_s == 7.0
     assert clock.total_s == 37.0
-
-

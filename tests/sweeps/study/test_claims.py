@@ -52,9 +52,7 @@ def test_no_more_are_claimed_than_the_budget_holds(tmp_path: Path, sample: Datas
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_a_released_trial_comes_back_with_number_and_parameters(
-    tmp_path: Path, sample: Dataset, storage: str
-) -> None:
+def test_a_released_trial_comes_back_with_number_and_parameters(tmp_path: Path, sample: Dataset, storage: str) -> None:
     from sweeps.study.storage import open_storage, open_study
 
     config, url = small_config(), None if storage == "journal" else f"sqlite:///{tmp_path}/x.db"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small
 
 
 @pytest.fixture(scope="module")
-def tiny(sample: Dataset) -> Iterator[Any]:
+def tiny(sample: Dataset) -> Any:
     """A data set of which an epoch takes milliseconds."""
 
     class Tiny:
@@ -41,7 +41,7 @@ def tiny(sample: Dataset) -> Iterator[Any]:
                 Split(validation.images, validation.labels, validation.indices[:100]),
             )
 
-    yield Tiny()
+    return Tiny()
 
 
 def events(paths: StudyPaths, number: int) -> list[dict[str, Any]]:
@@ -339,9 +339,10 @@ def test_a_full_disk_is_not_the_trials_fault(tmp_path: Path, tiny: Any, monkeypa
     def full(*_: Any) -> None:
         raise OutputError("no space left")
 
-    with monkeypatch.context() as patch, pytest.raises(OutputError):
+    with monkeypatch.context() as patch:
         patch.setattr("sweeps.study.objective.save_checkpoint", full)
-        run_next(study, bench)
+        with pytest.raises(OutputError):
+            run_next(study, bench)
     assert study.trials[0].state == TrialState.RUNNING
     assert recover(study, bench.paths) == [0]
     assert run_next(study, bench) == TrialState.COMPLETE

@@ -14,6 +14,7 @@ from sweeps.study.claims import Claim, claim
 from sweeps.study.recovery import MAX_LOSSES, MAX_RETRIES, fail, recover
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
+from sweeps.tracking.events import TrialLog
 from tests.sweeps.small import make_study, paths_of, small_config
 
 CONFIG = small_config(study__baselines=["mlp3"])
@@ -106,22 +107,37 @@ def test_a_kill_during_recovery_loses_and_doubles_nothing(
     def dying(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(optuna.Study, step, dying)
-        recover(study, paths)
+        with pytest.raises(KeyboardInterrupt):
+            recover(study, paths)
     again = load_study(CONFIG.name, None, paths)
     assert recover(again, paths) == [0]
     assert [trial.state for trial in again.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(study: optuna.Study, paths: StudyPaths) -> None:
+    with TrialLog(paths.trial(0)) as log:
+        log.start("#000", {}, {})
     for _ in range(MAX_LOSSES):
+        TrialLog(paths.trial(0)).start("#000", {}, {})
         die(begin(study, paths))
         assert recover(study, paths) == [0]
     die(begin(study, paths))
+    TrialLog(paths.trial(0)).start("#000", {}, {})
     assert recover(study, paths) == []
     assert study.trials[-1].user_attrs["reason"] == f"its worker died {MAX_LOSSES + 1} times"
     assert Tally.of(study.trials) == Tally(failed=1)
+    assert TrialLog(paths.trial(0)).state == "FAIL"
+
+
+def test_the_run_of_a_dead_trial_waits(study: optuna.Study, paths: StudyPaths) -> None:
+    claimed = begin(study, paths)
+    with TrialLog(paths.trial(0)) as log:
+        log.start("#000", {}, {})
+    die(claimed)
+    recover(study, paths)
+    assert TrialLog(paths.trial(0)).state == "waiting"
 
 
 def test_a_trial_that_comes_along_is_never_given_up(study: optuna.Study, paths: StudyPaths) -> None:

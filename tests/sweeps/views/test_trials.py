@@ -18,7 +18,14 @@ def study() -> optuna.Study:
     study = optuna.create_study()
     rate = {"adam.learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
     both = rate | {"params": IntDistribution(1, 9)}  # a parameter that is called like a column
-    figures = {"label": "conv 8", "val_accuracy": 0.98765, "best_epoch": 2, "epochs_run": 3, "seconds": 12.34, "params": 9000}
+    figures = {
+        "label": "conv 8",
+        "val_accuracy": 0.98765,
+        "best_epoch": 2,
+        "epochs_run": 3,
+        "seconds": 12.34,
+        "params": 9000,
+    }
 
     def add(value: float | None, state: TrialState, *, params: int | None = None, **attributes: object) -> None:
         chosen = {"adam.learning_rate": 1e-3} | ({} if params is None else {"params": params})

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -14,15 +14,16 @@ from mnistnn.data import Dataset
 from sweeps.errors import StudyError
 from sweeps.study.storage import load_study
 from sweeps.workers.order import Order
+from sweeps.workers.signals import stop_signals
 from sweeps.workers.worker import StopFlag, work
 from tests.sweeps.small import make_study, paths_of, small_config
 
 REPO = Path(__file__).resolve().parents[3]
 
 
-def order(root: Path, dataset: Dataset, **changes: Any) -> Order:
+def order(root: Path, dataset: Dataset) -> Order:
     made = Order.of(small_config(), root, dataset, storage=None, trials=2)
-    return Order.from_json(made.to_json().replace(f'"parent": {os.getpid()}', f'"parent": {changes.get("parent", "null")}'))
+    return dataclasses.replace(made, parent=None)
 
 
 def test_an_order_survives_its_way(tmp_path: Path, sample: Dataset) -> None:
@@ -48,13 +49,13 @@ def test_a_worker_that_is_told_to_stop_begins_nothing(tmp_path: Path, sample: Da
 
 def test_data_that_changed_are_refused(tmp_path: Path, sample: Dataset) -> None:
     make_study(small_config(), tmp_path, sample)
-    made = Order.from_json(order(tmp_path, sample).to_json().replace(sample.digest, "0" * 64))
+    made = dataclasses.replace(order(tmp_path, sample), data_digest="0" * 64)
     with pytest.raises(StudyError, match="must not change during a sweep"):
         work(made, lambda: False, print)
 
 
 def test_the_flag_is_set_by_signals_and_by_the_parents_end() -> None:
-    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    known = {number: signal.getsignal(number) for number in stop_signals()}
     flag = StopFlag(os.getppid())
     flag.install()
     try:
@@ -66,6 +67,14 @@ def test_the_flag_is_set_by_signals_and_by_the_parents_end() -> None:
             signal.signal(number, handler)
     assert not StopFlag(None)()
     assert StopFlag(os.getppid() + 1)()
+
+
+def test_nohup_is_heeded() -> None:
+    known = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert stop_signals() == [signal.SIGINT, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, known)
 
 
 @pytest.mark.slow
