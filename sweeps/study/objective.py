@@ -33,6 +33,7 @@ from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
 from sweeps.tracking.events import TrialLog
+from sweeps.tracking.notes import trial_note
 
 __all__ = ["Bench", "build_trainer", "run_name", "run_trial", "trial_seed"]
 
@@ -144,7 +145,16 @@ class _Attempt:
             "params_count": trainer.network.param_count,
             "macs": trainer.network.macs,
         }
-        self._log.start(run_name(self._origin, label, plain), plain, tags, bench.inputs, metrics=constants)
+        facts = {
+            "baseline": trial.user_attrs.get("preset"),
+            "optimizer": plain["optimizer"],
+            "learning rate": plain["learning_rate"],
+            "batch size": plain.get("batch_size"),
+            "params": f"{trainer.network.param_count:,}",
+            "MACs": f"{trainer.network.macs:,}",
+        }
+        name, note = run_name(self._origin, label, plain), trial_note(label, facts)
+        self._log.start(name, plain, tags, bench.inputs, metrics=constants, note=note)
         try:
             self._train(trainer)
         except Diverged as error:

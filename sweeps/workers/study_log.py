@@ -10,10 +10,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mnistnn.errors import OutputError
+from sweeps import provenance
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Tally
 from sweeps.tracking.events import EVENTS, STATES, TrialLog
+from sweeps.tracking.notes import study_note
 
 __all__ = ["StudyLog"]
 
@@ -36,17 +38,31 @@ class StudyLog:
         inputs: Sequence[Mapping[str, Any]],
     ) -> None:
         self._log = TrialLog(paths.parent)
+        budget = config.budget
         params = {
             "metric": config.metric,
             "sampler": config.sampler.type,
             "pruner": config.pruner.type,
-            "epochs": config.budget.epochs,
-            "budget_trials": config.budget.trials,
-            "budget_s": config.budget.time_s,
+            "epochs": budget.epochs,
+            "budget_trials": budget.trials,
+            "budget_s": budget.time_s,
             "seed": config.seed,
         }
+        limits = [f"{budget.trials} trials"] if budget.trials is not None else []
+        limits += [f"{budget.time_s:g} s"] if budget.time_s is not None else []
+        facts = {
+            "metric": config.metric,
+            "budget": " or ".join(limits),
+            "epochs of a trial": budget.epochs,
+            "sampler": config.sampler.type,
+            "pruner": config.pruner.type,
+            "baselines": ", ".join(config.baselines) or None,
+            "seed": config.seed,
+            "data": tags.get("data"),
+        }
         known = {name: value for name, value in params.items() if value is not None}
-        self._log.start(f"study {config.name}", known, tags, inputs, note=_note(config))
+        note = study_note(config.name, facts, provenance.commit())
+        self._log.start(f"study {config.name}", known, tags, inputs, note=note)
 
     def best(self, tally: Tally, trial: FrozenTrial) -> None:
         """Records a new best trial, as a point of the curve over the trials that finished."""
@@ -94,14 +110,4 @@ def _end(log: TrialLog, tally: Tally, seconds: float) -> None:
             "trials_failed": tally.failed,
             "seconds": round(seconds, 1),
         },
-    )
-
-
-def _note(config: StudyConfig) -> str:
-    limits = [f"{config.budget.trials} trials"] if config.budget.trials is not None else []
-    limits += [f"{config.budget.time_s:.0f} s"] if config.budget.time_s is not None else []
-    return (
-        f"A study of networks for MNIST: {' or '.join(limits)}, {config.budget.epochs} epochs a trial, "
-        f"sampler {config.sampler.type}, pruner {config.pruner.type}. The trials are the runs below this one; "
-        f"the same again: `python -m sweeps run {config.name}`."
     )

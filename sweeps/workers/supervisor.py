@@ -21,6 +21,7 @@ from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.claims import FileLock
 from sweeps.study.recovery import recover
 from sweeps.study.storage import open_storage, open_study, origin_of, repair_journal
+from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
 from sweeps.workers.cores import worker_count
@@ -95,8 +96,7 @@ def run_study(
         order = Order.of(config, root, dataset, storage=storage_url, trials=most)
         memory_mb = config.limits.memory_mb or _DEFAULT_MEMORY_MB
         pool = Pool(order, worker_count(workers, memory_mb), paths.folder, progress.warn)
-        note = f"Study `{config.name}`; run it again with `python -m sweeps run {config.name}`."
-        run = _Run(config, root, paths, study, budget, pool, order, uri, note, limit, timeout_s, progress)
+        run = _Run(config, root, paths, study, budget, pool, order, uri, limit, timeout_s, progress)
         try:
             return run.go()
         finally:
@@ -115,7 +115,6 @@ class _Run:
     pool: Pool
     order: Order
     uri: str
-    note: str
     limit: int | None
     timeout_s: float | None
     progress: StudyProgress
@@ -221,9 +220,14 @@ class _Run:
     def _shipper(self, delay_s: float) -> Shipper:
         from sweeps.tracking.shipper import Shipper
 
-        name = experiment_name(self.config.name)
         return Shipper(
-            self.uri, self.root, name, self.paths.folder, note=self.note, warn=self.progress.warn, delay_s=delay_s
+            self.uri,
+            self.root,
+            experiment_name(self.config.name),
+            self.paths.folder,
+            note=experiment_note(self.config.name),
+            warn=self.progress.warn,
+            delay_s=delay_s,
         )
 
     def _drain(self, shipper: Shipper, timeout_s: float) -> int:

@@ -61,11 +61,6 @@ def test_it_is_all_in_mlflow(plain: Project) -> None:
     assert sorted(statuses) == sorted(["FINISHED", *ends])
 
 
-def test_the_same_again_gives_the_same_bytes(plain: Project, project: Project) -> None:
-    project.run()
-    assert project.results() == plain.results()
-
-
 def test_stops_at_random_moments_change_nothing(plain: Project, project: Project) -> None:
     rng = random.Random(1)
     stops = 0
@@ -90,17 +85,6 @@ def test_stops_at_random_moments_change_nothing(plain: Project, project: Project
         assert kinds.count("start") == 1
         assert kinds.count("epoch") == plain.events(number).count("epoch")
         assert kinds[-1] == "end"
-
-
-def test_a_stop_says_how_to_go_on(project: Project) -> None:
-    process = project.start()
-    wait_for(lambda: project.events(0))
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped by a signal" in err
-    assert "goes on with `run live`" in err
-    assert project.study().trials[0].state in (TrialState.WAITING, TrialState.COMPLETE)
 
 
 def test_a_timeout_ends_a_call_and_the_clock_adds_up(project: Project) -> None:
@@ -132,14 +116,19 @@ def test_more_workers_keep_to_the_trials(tmp_path: Path, sample_dir: Path) -> No
     assert len(project.results()) == 7
 
 
-def test_only_one_run_at_a_time(project: Project) -> None:
+def test_only_one_run_at_a_time_and_a_stop_says_how_to_go_on(project: Project) -> None:
     process = project.start("--set", "budget.epochs=200")
     wait_for(lambda: project.events(0))
     _, err = project.run(code=2)
     assert err.count("\n") == 1
     assert f"process {process.pid}" in err
-    process.terminate()
-    process.communicate(timeout=60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped by a signal" in err
+    assert "goes on with `run live`" in err
+    assert "1 waiting for the next run" in out
+    assert [trial.state for trial in project.study().trials] == [TrialState.WAITING]
 
 
 def test_a_changed_space_is_refused(plain: Project) -> None:
@@ -190,6 +179,17 @@ def test_a_grid_ends_with_its_points(tmp_path: Path, sample: Dataset) -> None:
     assert summary.exit_code == 0
     assert lines[0].startswith("study 'small': 10:00")
     assert sum("conv" in line for line in lines) == 3
+
+
+def test_a_database_as_storage(tmp_path: Path, sample: Dataset) -> None:
+    url = f"sqlite:///{tmp_path}/trials.db"
+    config = small_config(budget__epochs=1)
+    summary, _ = run_here(tmp_path, sample, config=config, workers=2, storage_url=url)
+    assert (summary.complete, summary.stopped_by) == (3, "budget")
+    assert not paths_of(config, tmp_path).journal.exists()
+    summary, lines = run_here(tmp_path, sample, config=config, storage_url=url)
+    assert summary.stopped_by == "complete"
+    assert summary.best_number is not None
 
 
 def test_workers_that_cannot_work_end_the_run(tmp_path: Path, sample: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
