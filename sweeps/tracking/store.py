@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 from sweeps.tracking.address import check_reachable, is_server, public, reason_of, resolve_uri, sqlite_path
+from sweeps.tracking.table import VIEW_TAG, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,7 +141,7 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
     """
     from mlflow.exceptions import MlflowException
 
-    tags = {"mlflow.experimentKind": _KIND} | ({"mlflow.note.content": note} if note else {})
+    tags = {"mlflow.experimentKind": _KIND, VIEW_TAG: view_state()} | ({"mlflow.note.content": note} if note else {})
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         place = artifact_root(uri, root)

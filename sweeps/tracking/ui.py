@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.parse
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
@@ -19,15 +18,14 @@ from typing import Any
 
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
-from sweeps.tracking import store
+from sweeps.tracking import store, table
 from sweeps.tracking.address import check_reachable, is_server, public, sqlite_path
 
-__all__ = ["serve", "view"]
+__all__ = ["serve"]
 
 _PORT = 5000  # MLflow's own
 _START_S = 90.0  # a busy machine needs ten seconds
 _STOP_S = 5.0
-_ORDER = "metrics.`best_val_loss`"
 _LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -66,23 +64,15 @@ def serve(uri: str, root: Path, port: int | None = None, open_browser: bool = Fa
             raise TrackingError(f"the UI's server must keep running, but it ended; its last words are in {log}.")
 
 
-def view(address: str, experiment_id: str) -> str:
-    """Returns the address of an experiment's runs: in the training view, all trials flat, best first."""
-    query = urllib.parse.urlencode(
-        {"workflowType": "machine_learning", "orderByKey": _ORDER, "orderByAsc": "true"}, quote_via=urllib.parse.quote
-    )
-    return f"{address}/#/experiments/{experiment_id}/runs?{query}"
-
-
 def _show(address: str, open_browser: bool) -> None:
     studies = _experiments(address)
     print(f"MLflow  {address}", flush=True)
     width = max((len(name) for name, _ in studies), default=0)
     for name, number in studies:
-        print(f"{name:{width}}  {view(address, number)}", flush=True)
+        print(f"{name:{width}}  {table.address(address, number)}", flush=True)
     if open_browser:
         with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(view(address, studies[0][1]) if studies else address)
+            webbrowser.open(table.address(address, studies[0][1]) if studies else address)
 
 
 def _experiments(address: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from sweeps.study.storage import origin_of
 
 __all__ = ["StudyProgress", "clock", "trial_line"]
 
-_LABEL_WIDTH = 36
+_FIGURES_WIDTH = len("val loss 0.0312, 99.05 %")
 
 
 class StudyProgress:
@@ -94,16 +94,14 @@ class StudyProgress:
 def trial_line(trial: FrozenTrial) -> str:
     """Returns a line on a trial that ended: number, network, figures, effort; or why it has none."""
     attributes = trial.user_attrs
-    head = f"#{origin_of(trial):03d} {attributes.get('label', ''):<{_LABEL_WIDTH}}"
+    number, label = f"#{origin_of(trial):03d}", attributes.get("label", "")
+    if trial.state == TrialState.FAIL:
+        again = "; it is tried again" if attributes.get("requeued") else ""
+        return f"{number}  {label}  failed: {attributes.get('reason', 'its worker died')}{again}"
     epochs = attributes.get("epochs_run", 0)
     effort = f"{epochs:>3} epoch{'s' if epochs != 1 else ' '} {clock(attributes.get('seconds', 0.0)):>6}"
-    if trial.state == TrialState.COMPLETE:
-        return f"{head} {_figures(trial)} {effort}"
-    if trial.state == TrialState.PRUNED:
-        figures = f"{_figures(trial)} " if "val_loss" in attributes else ""
-        return f"{head} {figures}{effort}  {attributes.get('reason', 'pruned')}"
-    again = "; it is tried again" if attributes.get("requeued") else ""
-    return f"{head} failed: {attributes.get('reason', 'its worker died')}{again}"
+    line = f"{number}  {_figures(trial):<{_FIGURES_WIDTH}} {effort}  {label}"
+    return f"{line}  · {attributes.get('reason', 'pruned')}" if trial.state == TrialState.PRUNED else line
 
 
 def clock(seconds: float) -> str:
@@ -119,7 +117,7 @@ def _figures(trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
     if "val_loss" not in attributes:
         return f"{trial.value:.4f}" if trial.value is not None else ""
-    return f"{attributes['val_loss']:.4f} {100 * attributes['val_accuracy']:.2f} %"
+    return f"val loss {attributes['val_loss']:.4f}, {100 * attributes['val_accuracy']:.2f} %"
 
 
 def _to_stderr(line: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
-from sweeps.tracking import store
+from sweeps.tracking import store, table
 from tests.sweeps.tracking.projects import Project
 
 PREPARE = (
@@ -69,6 +69,7 @@ def test_an_experiments_artifacts_stay_in_the_store(name: str, project: Project)
     assert place.name not in ("", ".", "..")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert experiment.tags["mlflow.note.content"] == "A note."
+    assert "best_val_loss" in experiment.tags[table.VIEW_TAG]
 
 
 def test_a_deleted_experiment_is_not_brought_back(project: Project) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import TrackingError
-from sweeps.tracking import store, ui
+from sweeps.tracking import store, table, ui
 from tests.sweeps.tracking.projects import EXPERIMENT, Project
 
 SERVE = (
@@ -88,13 +88,6 @@ def test_a_port_that_is_taken(project: Project) -> None:
         assert ui._free_port(None) not in (0, port)
 
 
-def test_the_view_is_flat_and_best_first() -> None:
-    assert ui.view("http://127.0.0.1:5000", "3") == (
-        "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
-        "&orderByKey=metrics.%60best_val_loss%60&orderByAsc=true"
-    )
-
-
 @pytest.mark.slow
 def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None:
     lines = serving.read(2)
@@ -102,7 +95,7 @@ def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None
     assert name == "MLflow"
     assert address.startswith("http://127.0.0.1:")
     number = store.client(project.uri).get_experiment_by_name(EXPERIMENT).experiment_id
-    assert lines[1] == f"{EXPERIMENT}  {ui.view(address, number)}"
+    assert lines[1] == f"{EXPERIMENT}  {table.address(address, number)}"
     assert b"<title>MLflow</title>" in fetch(address)
     found = json.loads(fetch(f"{address}/api/2.0/mlflow/runs/search", {"experiment_ids": [number]}))["runs"]
     assert [run["info"]["run_name"] for run in found] == ["#001 conv"]

@@ -25,9 +25,9 @@ def trial(state: TrialState = TrialState.COMPLETE, **attributes: object) -> Froz
 
 
 def test_lines_of_trials() -> None:
-    assert trial_line(trial()) == f"#007 {'conv 8-16 k3':<36} 0.0312 99.05 %   3 epochs   1:23"
+    assert trial_line(trial()) == "#007  val loss 0.0312, 99.05 %   3 epochs   1:23  conv 8-16 k3"
     assert trial_line(trial(TrialState.PRUNED, reason="pruned after epoch 1 of 3", epochs_run=1)).endswith(
-        "0.0312 99.05 %   1 epoch    1:23  pruned after epoch 1 of 3"
+        "val loss 0.0312, 99.05 %   1 epoch    1:23  conv 8-16 k3  · pruned after epoch 1 of 3"
     )
     failed = trial(TrialState.FAIL, reason="ValueError: no", requeued=True)
     assert trial_line(failed).endswith("failed: ValueError: no; it is tried again")
