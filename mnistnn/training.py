@@ -189,6 +189,7 @@ class Trainer:
         """The metrics of the best validated epoch, if there was one."""
         return self.history[self.best_epoch - 1] if self.best_epoch else None
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what diverges says so by its loss
     def _train_epoch(self, stop: Callable[[], bool]) -> EpochMetrics:
         began = time.perf_counter()
         total, correct, rate = 0.0, 0, 0.0

@@ -12,8 +12,13 @@ import pytest
 from mnistnn.augment.translation import Translation
 from mnistnn.data import Dataset, Split
 from mnistnn.errors import Diverged, SpecError, Stopped
+from mnistnn.layers.conv2d import Conv2DSpec
+from mnistnn.layers.dense import DenseSpec
+from mnistnn.layers.flatten import FlattenSpec
+from mnistnn.layers.input import InputSpec
+from mnistnn.layers.relu import ReLUSpec
 from mnistnn.metrics import accuracy, cross_entropy
-from mnistnn.network import Network
+from mnistnn.network import Network, NetworkSpec
 from mnistnn.optimizers.adam import Adam
 from mnistnn.optimizers.sgd import SGD
 from mnistnn.schedules import Cosine, OneCycle
@@ -203,6 +208,24 @@ def test_a_training_that_diverges_says_where(parts: Parts) -> None:
     assert len(trainer.history) == 1
 
 
+def test_a_training_that_diverges_by_itself_does_so_without_warnings(parts: Parts) -> None:
+    spec = NetworkSpec(
+        (
+            InputSpec(scaling="none"),
+            Conv2DSpec(filters=32, init_scale=10.0),
+            ReLUSpec(),
+            Conv2DSpec(filters=32, init_scale=10.0),
+            ReLUSpec(),
+            FlattenSpec(),
+            DenseSpec(units=128, init_scale=10.0),
+            DenseSpec(units=10, init_scale=10.0),
+        )
+    )
+    training = TrainingSpec(epochs=5, batch_size=50, optimizer=SGD(learning_rate=2.0))
+    with pytest.raises(Diverged):  # and a warning would be an error here
+        list(Trainer(Network(spec), training, *parts).fit())
+
+
 def test_a_validation_loss_that_is_not_finite_is_divergence(parts: Parts) -> None:
     trainer = trainer_of(parts, epochs=1, optimizer=SGD(learning_rate=1e-4))
     original = trainer.spec.optimizer.update
@@ -218,7 +241,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(parts: Parts) -> Non
                 arena.params[...] = np.inf
 
     trainer.spec = replace(trainer.spec, optimizer=Breaking())
-    with pytest.raises(Diverged, match="validation"), np.errstate(all="ignore"):
+    with pytest.raises(Diverged, match="validation"):
         list(trainer.fit())
     assert trainer.history == []
 
