@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from mnistnn.arena import Arena
-from mnistnn.errors import SpecError
+from mnistnn.errors import DataError, SpecError
 from mnistnn.fusion import fuse
 from mnistnn.layer import BuildContext, Layer, LayerSpec
 from mnistnn.losses import softmax
@@ -178,7 +179,12 @@ class Network:
 
         Shape:
             images: (N, 28, 28) in pixel units 0 to 255 → (N, classes)
+
+        Raises:
+            DataError: the images have another shape.
         """
+        if images.shape[1:] != IMAGE_SHAPE:
+            raise DataError(f"images must have the shape (N, 28, 28), but got {images.shape}; reshape them.")
         probs = np.empty((len(images), self.classes), self.arena.dtype)
         for start in range(0, len(images), self.batch_size):
             rows = slice(start, start + self.batch_size)
@@ -211,27 +217,39 @@ class Network:
         """Trains on arrays, with a bar; ends with the best epoch's weights where there is validation data.
 
         Args:
-            images: (N, 28, 28) uint8.
+            images: (N, 28, 28), whole numbers from 0 to 255.
             labels: (N,).
             validation: images and labels to validate on.
-            training: how; by default five epochs of Adam.
+            training: how; by default five epochs of Adam, in batches of 100 or the most that the network holds.
             seed: of the shuffling and the augmentation.
             progress: whether to show a tqdm bar.
 
         Returns:
             The metrics of each epoch.
+
+        Raises:
+            DataError: they are not images and labels; fractions too, for all else here takes pixel units.
+            SpecError: the training does not fit the network.
+            Diverged: a loss was not a finite number.
         """
         from mnistnn.data.dataset import Split
         from mnistnn.training import Trainer, TrainingSpec, follow
 
+        for given in (images,) if validation is None else (images, validation[0]):
+            if (dtype := np.asarray(given).dtype).kind == "f":
+                raise DataError(
+                    f"images to fit must be whole numbers from 0 to 255, but got {dtype}; give them as uint8 "
+                    "(fractions times 255)."
+                )
         held_out = None if validation is None else Split.of(*validation)
-        trainer = Trainer(self, training or TrainingSpec(), Split.of(images, labels), held_out, seed=seed)
+        training = training or TrainingSpec(batch_size=min(100, self.batch_size))
+        trainer = Trainer(self, training, Split.of(images, labels), held_out, seed=seed)
         for _ in follow(trainer, progress=progress):
             pass
         trainer.restore_best()
         return trainer.history
 
-    def save(self, path: Any) -> str:
+    def save(self, path: Path) -> str:
         """Writes the weights and the spec to `path` as .npz, and returns the file's SHA-256."""
         from mnistnn.checkpoint import save_model
 

@@ -16,11 +16,12 @@ from mnistnn.domains import FloatRange, IntRange
 from mnistnn.errors import Diverged, SpecError, Stopped, nearest
 from mnistnn.losses import SoftmaxCrossEntropy
 from mnistnn.network import IMAGE_SHAPE, Network, Snapshot, child_seed
+from mnistnn.optimizers import State
 from mnistnn.optimizers.adam import Adam
 from mnistnn.registry import augmentation, optimizer, schedule
 from mnistnn.schedules import Constant
 from mnistnn.spec import Spec
-from mnistnn.types import Floats, Images, Ints, UInt8s
+from mnistnn.types import Images, Ints, UInt8s
 
 if TYPE_CHECKING:
     import pandas
@@ -118,6 +119,9 @@ class Trainer:
         seed: of the shuffling and the augmentation.
         monitor: "val_loss" or "val_accuracy": by which the best epoch is chosen.
 
+    Raises:
+        SpecError: network, training and labels do not fit one another.
+
     Attributes:
         history: the metrics of the epochs so far.
         epoch: how many epochs are done.
@@ -138,14 +142,22 @@ class Trainer:
         if network.batch_size < spec.batch_size:
             raise SpecError(
                 f"a network must hold a batch of the training, but its batch_size={network.batch_size} is below "
-                f"{spec.batch_size}."
+                f"{spec.batch_size}; build it for as many, or train in smaller batches."
             )
+        if monitor not in ("val_loss", "val_accuracy"):
+            raise SpecError(f"`monitor` must be val_loss or val_accuracy, but got {monitor!r}.")
+        for split in (train, validation):
+            if split is not None and (largest := int(split.labels.max())) >= network.classes:
+                raise SpecError(
+                    f"a network must have an output for each class, but got the label {largest} and "
+                    f"{network.classes} outputs; give its last layer more units."
+                )
         self.network = network
         self.spec = spec
         self.history: list[EpochMetrics] = []
         self.epoch = self.step = self.best_epoch = 0
         self.best: Snapshot | None = None
-        self.optimizer_state: dict[str, Floats] = spec.optimizer.init(network.arena)
+        self.optimizer_state: State = spec.optimizer.init(network.arena)
         self.rngs = {
             "shuffle": np.random.Generator(np.random.PCG64(child_seed(seed, 0))),
             "augment": np.random.Generator(np.random.PCG64(child_seed(seed, 1))),
@@ -226,7 +238,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} in epoch {self.epoch + 1}, step {self.step + 1}")
         network.backward(self._loss.backward())
-        total_steps = self.spec.epochs * self._steps_per_epoch
+        total_steps = spec.epochs * self._steps_per_epoch
         rate = float(spec.optimizer.learning_rate * spec.schedule.factor(self.step, total_steps))
         self.step += 1
         spec.optimizer.update(self.optimizer_state, network.arena, learning_rate=rate, step=self.step)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mnistnn.data import Dataset
-from mnistnn.errors import SpecError
+from mnistnn.errors import DataError, SpecError
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.flatten import FlattenSpec
@@ -284,3 +284,23 @@ def test_fit_shows_a_bar_of_its_epochs(sample: Dataset, capfd: pytest.CaptureFix
     assert out == ""
     assert "2/2" in err
     assert "loss=" in err
+
+
+def test_fit_takes_batches_that_the_network_holds(sample: Dataset) -> None:
+    network = Network(TINY, batch_size=30)
+    network.fit(sample.train_images[:60], sample.train_labels[:60], progress=False)
+    with pytest.raises(SpecError, match="smaller batches"):
+        network.fit(sample.train_images[:60], sample.train_labels[:60], training=TrainingSpec(), progress=False)
+
+
+def test_fit_refuses_fractions_which_predict_would_take_for_black(sample: Dataset) -> None:
+    images, labels = sample.train_images[:60], sample.train_labels[:60]
+    for given, validation in ((images / 255, None), (images, (images / 255, labels))):
+        with pytest.raises(DataError, match="whole numbers from 0 to 255, but got float64"):
+            Network(TINY).fit(given, labels, validation=validation, progress=False)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 20, 28), (3, 784), (3, 28, 28, 1)])
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="must have the shape"):
+        Network(TINY).predict_proba(np.zeros(shape, np.uint8))

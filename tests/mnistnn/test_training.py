@@ -251,6 +251,17 @@ def test_a_batch_that_the_net_cannot_hold_is_refused(parts: Parts) -> None:
         Trainer(Network(TINY, batch_size=20), TrainingSpec(batch_size=50), *parts)
 
 
+def test_labels_that_the_net_has_no_output_for_are_refused(parts: Parts) -> None:
+    network = Network(NetworkSpec((InputSpec(shape=(784,)), DenseSpec(units=9))))
+    with pytest.raises(SpecError, match="label 9 and 9 outputs"):
+        Trainer(network, TrainingSpec(), *parts)
+
+
+def test_the_best_cannot_be_chosen_by_what_is_not_known(parts: Parts) -> None:
+    with pytest.raises(SpecError, match="val_loss or val_accuracy, but got 'loss'"):
+        Trainer(Network(TINY), TrainingSpec(), *parts, monitor="loss")
+
+
 def test_a_batch_larger_than_the_split_is_one_batch(parts: Parts) -> None:
     trainer = Trainer(Network(TINY, batch_size=1000), TrainingSpec(epochs=2, batch_size=1000), *parts)
     list(trainer.fit())
