@@ -144,11 +144,13 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         counts = {name: int(header[name]) for name in ("epoch", "step", "best_epoch")}
         if [metrics.epoch for metrics in history] != list(range(1, counts["epoch"] + 1)):
             raise ValueError(f"{counts['epoch']} epochs, but a history of {len(history)}")
+        if counts["step"] != counts["epoch"] * trainer.steps_per_epoch:
+            raise ValueError(f"{counts['step']} steps in {counts['epoch']} epochs of {trainer.steps_per_epoch}")
         if not 0 <= counts["best_epoch"] <= counts["epoch"]:
             raise ValueError(f"a best epoch {counts['best_epoch']} of {counts['epoch']}")
         for name, rng in trainer.rngs.items():
             rng.bit_generator.state = states[name]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         for name, rng in trainer.rngs.items():
             rng.bit_generator.state = kept[name]
         raise CheckpointError(f"a checkpoint's header must be whole, but that of {path} is not ({error!r}).") from error

@@ -126,6 +126,7 @@ class Trainer:
         history: the metrics of the epochs so far.
         epoch: how many epochs are done.
         step: how many optimizer steps are done.
+        steps_per_epoch: how many an epoch has.
         best_epoch: the best validated epoch so far; 0 before the first.
     """
 
@@ -165,7 +166,7 @@ class Trainer:
         }
         self._monitor = monitor
         self._batches = Batches(train, spec.batch_size)
-        self._steps_per_epoch = math.ceil(len(train) / spec.batch_size)
+        self.steps_per_epoch = math.ceil(len(train) / spec.batch_size)
         self._images = len(train)
         self._validation = None if validation is None else validation.take()
         self._augmenters = [augment.build(IMAGE_SHAPE, spec.batch_size) for augment in spec.augment]
@@ -238,7 +239,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} in epoch {self.epoch + 1}, step {self.step + 1}")
         network.backward(self._loss.backward())
-        total_steps = spec.epochs * self._steps_per_epoch
+        total_steps = spec.epochs * self.steps_per_epoch
         rate = float(spec.optimizer.learning_rate * spec.schedule.factor(self.step, total_steps))
         self.step += 1
         spec.optimizer.update(self.optimizer_state, network.arena, learning_rate=rate, step=self.step)

@@ -22,6 +22,7 @@ from mnistnn.optimizers import OptimizerSpec
 from mnistnn.presets import preset
 from mnistnn.recipe import Recipe
 from mnistnn.registry import optimizer
+from mnistnn.schedules import OneCycle
 from mnistnn.training import Trainer, TrainingSpec
 from tests.mnistnn.nets import EVERYTHING, TINY
 
@@ -229,6 +230,25 @@ def strip_times(trainer: Trainer) -> None:
     trainer.history = [replace(metrics, seconds=1.0, images_per_s=1.0) for metrics in trainer.history]
 
 
+def test_a_fused_net_with_norms_and_dropout_goes_on_too(tmp_path: Path, parts: tuple[Split, Split]) -> None:
+    def trainer(seed: int) -> Trainer:
+        training = TrainingSpec(epochs=3, batch_size=50, schedule=OneCycle(), augment=(Translation(shift=2),))
+        return Trainer(Network(EVERYTHING, batch_size=50, seed=seed), training, *parts, seed=seed)
+
+    whole = trainer(3)
+    list(whole.fit())
+    first = trainer(3)
+    next(first.fit())
+    save_checkpoint(tmp_path / "part.npz", first)
+    second = trainer(99)
+    load_checkpoint(tmp_path / "part.npz", second)
+    list(second.fit())
+    assert {*whole.rngs} == {"shuffle", "augment", "dropout_1", "dropout_2"}
+    strip_times(whole)
+    strip_times(second)
+    assert save_checkpoint(tmp_path / "a.npz", second) == save_checkpoint(tmp_path / "b.npz", whole)
+
+
 def test_a_stop_within_an_epoch_costs_that_epoch_alone(tmp_path: Path, parts: tuple[Split, Split]) -> None:
     whole = trainer_of(parts)
     list(whole.fit())
@@ -270,10 +290,16 @@ def test_the_best_epoch_survives(tmp_path: Path, parts: tuple[Split, Split]) -> 
         lambda path: rewrite(path, lambda header, arrays: header["rngs"].update(augment={})),
         lambda path: rewrite(path, lambda header, arrays: header["rngs"]["augment"].update(state=3)),
         lambda path: rewrite(path, lambda header, arrays: header["rngs"]["dropout_1"].update(bit_generator="MT19937")),
+        lambda path: rewrite(path, lambda header, arrays: header["rngs"]["shuffle"]["state"].update(state=1 << 200)),
+        lambda path: rewrite(
+            path, lambda header, arrays: header["rngs"]["dropout_1"]["state"].update(state=[1 << 200])
+        ),
         lambda path: rewrite(path, lambda header, arrays: header.update(history=3)),
         lambda path: rewrite(path, lambda header, arrays: header["history"][0].pop("epoch")),
         lambda path: rewrite(path, lambda header, arrays: header.update(epoch="two")),
         lambda path: rewrite(path, lambda header, arrays: header.update(epoch=3)),  # but a history of two
+        lambda path: rewrite(path, lambda header, arrays: header.update(step=5)),  # but two epochs of three
+        lambda path: rewrite(path, lambda header, arrays: header.update(step=float("inf"))),
         lambda path: rewrite(path, lambda header, arrays: header.update(best_epoch=9)),
         lambda path: rewrite(path, lambda header, arrays: arrays.pop("optimizer/mean_sum")),
         lambda path: rewrite(path, lambda header, arrays: arrays.pop("best/params")),
