@@ -84,6 +84,7 @@ class Network:
 
     Attributes:
         layers: the layers by name.
+        plan: what runs, in order: the layers, or fewer that do their work.
         arena: all params, grads and states.
 
     Raises:
@@ -123,15 +124,14 @@ class Network:
             )
         self.classes = shape[0]
         self.arena.allocate()
-        self._forward_order = list(self.layers.values())
-        if fused:
-            self._forward_order = fuse(self._forward_order, context)
+        plain_layers = list(self.layers.values())
+        self.plan = fuse(plain_layers, context) if fused else plain_layers
         # What the plan leaves out was reserved, but is never touched, so the system gives it no memory.
         plain = sum(buffer_bytes.values())
-        self._buffer_bytes = context.buffer_bytes - plain + sum(buffer_bytes.get(b, 0) for b in self._forward_order)
+        self._buffer_bytes = context.buffer_bytes - plain + sum(buffer_bytes.get(b, 0) for b in self.plan)
         # Backward stops at the first layer that has params: nothing below it learns.
-        first = next((i for i, built in enumerate(self._forward_order) if built.params), len(self._forward_order))
-        self._backward_order = self._forward_order[first:][::-1]
+        first = next((i for i, built in enumerate(self.plan) if built.params), len(self.plan))
+        self._backward_order = self.plan[first:][::-1]
         if initialise:
             for index, built in enumerate(self.layers.values()):
                 built.initialise(np.random.Generator(np.random.PCG64(child_seed(seed, index, 0))))
@@ -163,7 +163,7 @@ class Network:
             images: (B, 28, 28), B ≤ batch_size, uint8 or float, in pixel units 0 to 255 → (B, classes)
         """
         x: Any = images
-        for built in self._forward_order:
+        for built in self.plan:
             x = built.forward(x, train=train)
         logits: Floats = x
         return logits

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
 
 import numpy as np
 
 from mnistnn.arena import Arena
-from mnistnn.domains import FloatRange
-from mnistnn.optimizers._base import OptimizerSpec, State, blocks
+from mnistnn.optimizers._base import State, blocks
+from mnistnn.optimizers.momentum import Momentum
 from mnistnn.registry import optimizer
 
 __all__ = ["Nesterov"]
@@ -17,16 +16,11 @@ __all__ = ["Nesterov"]
 
 @optimizer("nesterov")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Nesterov(OptimizerSpec):
+class Nesterov(Momentum):
     """v ← μ v + g; w ← w - lr · (g + μ v), with v = 0 at first.
 
     Source: Nesterov 1983, in the form of Sutskever et al. 2013; definition as in PyTorch.
     """
-
-    vectors: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    learning_rate: Annotated[float, FloatRange(1e-5, 1.0, log=True)] = 0.02
-    momentum: Annotated[float, FloatRange(0.0, 0.999)] = 0.9
 
     def update(self, state: State, arena: Arena, *, learning_rate: float, step: int) -> None:
         """Takes one step; see `OptimizerSpec`."""

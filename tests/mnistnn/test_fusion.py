@@ -119,7 +119,7 @@ def test_plan_takes_only_what_it_knows() -> None:
             DenseSpec(units=10),
         )
     )
-    kinds = [type(layer).__name__ for layer in Network(spec)._forward_order]
+    kinds = [type(layer).__name__ for layer in Network(spec).plan]
     assert kinds == [
         "Input",
         "Conv2D",

@@ -10,8 +10,7 @@ import pytest
 
 from mnistnn.arena import Arena
 from mnistnn.domains import FloatRange, domains_of
-from mnistnn.optimizers import OptimizerSpec
-from mnistnn.optimizers._base import BLOCK
+from mnistnn.optimizers import BLOCK, OptimizerSpec
 from mnistnn.registry import optimizer
 
 NAMES = optimizer.names()
