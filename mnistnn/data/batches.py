@@ -47,7 +47,7 @@ class Batches:
 
         The arrays are this object's own and hold until the next batch.
 
-        **Shape:** → (b, 28, 28) uint8, (b,) int64
+        Shape: → (b, 28, 28) uint8, (b,) int64
         """
         np.copyto(self._order, self._indices)
         rng.shuffle(self._order)

@@ -82,7 +82,7 @@ def as_images(array: NDArray[Any], path: Path) -> UInt8s:
     Floats that all lie in 0..1 are taken for fractions of full ink and scaled by 255, booleans too; other floats are
     rounded.
 
-    **Shape:** (N, 28, 28), (N, 784), (N, 28, 28, 1), (N, 1, 28, 28), (28, 28) or (784,) → (N, 28, 28)
+    Shape: (N, 28, 28), (N, 784), (N, 28, 28, 1), (N, 1, 28, 28), (28, 28) or (784,) → (N, 28, 28)
 
     Raises:
         DataError: no images, not numbers, another size, NaN or infinity, or values outside 0..255.
@@ -122,7 +122,7 @@ def _one_per_row(array: NDArray[Any], path: Path) -> NDArray[Any]:
 def as_labels(array: NDArray[Any], count: int, path: Path) -> UInt8s:
     """Returns the labels of `count` images as uint8.
 
-    **Shape:** (N,) or (N, 1) → (N,)
+    Shape: (N,) or (N, 1) → (N,)
 
     Raises:
         DataError: another number of labels, or one that is not a digit.

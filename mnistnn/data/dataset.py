@@ -54,7 +54,7 @@ _KINDS = (IMAGES, LABELS, IMAGES, LABELS)
 class Split:
     """A part of the training images: `images` and `labels` are all of them, `indices` says which belong to it.
 
-    **Shape:** images: (N, 28, 28) uint8, labels: (N,) uint8, indices: (n,) int64, sorted
+    Shape: images: (N, 28, 28) uint8, labels: (N,) uint8, indices: (n,) int64, sorted
     """
 
     images: UInt8s
@@ -192,7 +192,7 @@ def _digest_of(line: str) -> str | None:
 def stratified(labels: UInt8s, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draws `count` images with the classes in the whole's proportions, rounded by the largest remainder.
 
-    **Shape:** labels: (N,) → (count,) int64, sorted
+    Shape: labels: (N,) → (count,) int64, sorted
     """
     classes, sizes = np.unique(labels, return_counts=True)
     shares, remainders = np.divmod(sizes.astype(np.int64) * count, len(labels))

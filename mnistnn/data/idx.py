@@ -90,7 +90,7 @@ def idx_count(path: Path, kind: IdxKind) -> int:
 def map_idx(path: Path, kind: IdxKind) -> UInt8s:
     """Returns an uncompressed IDX file as a read-only array on the file itself, shared by all who map it.
 
-    **Shape:** (N, 28, 28) for images, (N,) for labels
+    Shape: (N, 28, 28) for images, (N,) for labels
 
     Raises:
         DataError: not such a file, truncated, with trailing bytes, or a label that is no digit.
@@ -108,7 +108,7 @@ def map_idx(path: Path, kind: IdxKind) -> UInt8s:
 def parse_idx(data: bytes, kind: IdxKind, path: Path) -> UInt8s:
     """Returns what an IDX file's bytes hold, as a read-only array on these bytes.
 
-    **Shape:** (N, 28, 28) for images, (N,) for labels
+    Shape: (N, 28, 28) for images, (N,) for labels
 
     Raises:
         DataError: as `map_idx`.

@@ -25,7 +25,7 @@ __all__ = ["ImageFile", "read_images"]
 class ImageFile:
     """Images as they were given. `digest` is the SHA-256 of the file as it lies there, gzipped or not.
 
-    **Shape:** images: (N, 28, 28) uint8; labels: (N,) uint8 or None
+    Shape: images: (N, 28, 28) uint8; labels: (N,) uint8 or None
     """
 
     images: UInt8s

@@ -19,7 +19,7 @@ def read_csv(file: BinaryIO, path: Path) -> tuple[UInt8s, UInt8s | None]:
 
     Without a header 785 columns are a label and 784 pixels; with one, the column called `label` is the label.
 
-    **Shape:** → (N, 28, 28) and (N,)
+    Shape: → (N, 28, 28) and (N,)
 
     Raises:
         DataError: empty, other columns, or values that are not whole numbers from 0 to 255 (0 to 9 for a label).

@@ -28,7 +28,7 @@ def is_picture(path: Path) -> bool:
 def read_picture(file: BinaryIO, path: Path) -> UInt8s:
     """Returns one picture in shades of grey. Transparent parts are ground, 16 bits become 8.
 
-    **Shape:** → (28, 28)
+    Shape: → (28, 28)
 
     Raises:
         DataError: damaged, another format, or another size (seen in its header, before it is decoded).
@@ -67,7 +67,7 @@ def read_folder(folder: Path) -> tuple[UInt8s, str]:
 
     The digest is that of the lines which `sha256sum` prints for them in this order, so each name counts too.
 
-    **Shape:** → (N, 28, 28)
+    Shape: → (N, 28, 28)
 
     Raises:
         DataError: no pictures, or one that cannot be used.

@@ -45,7 +45,7 @@ def first_line(file: BinaryIO, path: Path) -> tuple[str, int]:
 def number_rows(file: BinaryIO, path: Path, *, separator: str, columns: int) -> Iterator[UInt8s]:
     """Yields the rows from here to the end of a text, a block at a time.
 
-    **Shape:** → (rows, columns) uint8
+    Shape: → (rows, columns) uint8
 
     Raises:
         DataError: rows of another length, or a value that is not a whole number from 0 to 255.

@@ -17,7 +17,7 @@ __all__ = ["read_text"]
 def read_text(file: BinaryIO, path: Path) -> UInt8s:
     """Returns the images of a whitespace-separated text.
 
-    **Shape:** → (N, 28, 28)
+    Shape: → (N, 28, 28)
 
     Raises:
         DataError: empty, lines of another length, or values that are not whole numbers from 0 to 255.
