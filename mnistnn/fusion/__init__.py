@@ -1,0 +1,63 @@
+"""The fast plan over a network's layers: convolution, norm, ReLU and max pool as one step, equal to them by test.
+
+A plain layer goes over the whole batch, so every pass over a map comes from main memory. Here a few images at a time
+go through product, norm sums and pool while they lie in the core's own cache. The pool comes before the norm's scale
+and shift and before the ReLU: they do not change which of four numbers is the largest (a negative scale's sign moves
+into the convolution's weights), and three quarters of their work falls away. At inference the norm is folded into the
+weights altogether.
+
+Inside, the maps of a chunk of n images lie as (H, n, W, C): a row of patches that is moved down by one picture row is
+then the same memory, begun n · W rows later, so only the kernel's columns have to be unfolded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from mnistnn.fusion.conv import FusedConv
+from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
+from mnistnn.layer import BuildContext, Layer
+from mnistnn.layers.batch_norm import BatchNorm
+from mnistnn.layers.conv2d import Conv2D
+from mnistnn.layers.max_pool2d import MaxPool2D
+from mnistnn.layers.relu import ReLU
+
+LayerKind = TypeVar("LayerKind", bound=Layer)
+
+__all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "fuse"]
+
+
+def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
+    """Returns the layers with each run of convolution, [norm,] ReLU[, 2×2 pool] replaced by one that does its work.
+
+    Args:
+        layers: of a network, in order, built and allocated; the fused layers work on their params.
+        context: gives the buffers.
+    """
+    plan: list[Layer] = []
+    rest = list(layers)
+    while rest:
+        conv = rest.pop(0)
+        norm = _first(rest, BatchNorm)
+        if not isinstance(conv, Conv2D) or not _first(rest[1:] if norm else rest, ReLU):
+            plan.append(conv)
+            continue
+        del rest[: 2 if norm else 1]
+        pool = _first(rest, MaxPool2D)
+        if pool and pool.size == 2:
+            del rest[0]
+        else:
+            pool = None
+        if norm is None:
+            plan.append(FusedConv(conv, pool, context))
+        elif conv.input_grad or pool is None or conv.kernel**2 * conv.in_shape[2] > 64:
+            plan.append(FusedConvNorm(conv, norm, pool, context))
+        else:
+            plan.append(FusedInputConvNorm(conv, norm, pool, context))
+    return plan
+
+
+def _first(layers: Sequence[Layer], kind: type[LayerKind]) -> LayerKind | None:
+    """Returns the first layer if it is of that kind."""
+    return layers[0] if layers and isinstance(layers[0], kind) else None
