@@ -74,7 +74,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.close()
     shown = screen.getvalue()
     assert "small  25%|" in shown
-    assert "3:05 left · best #007 0.0312 99.05 % · 4 trials (1 pruned), 2 running" in shown
+    assert "3:05 left · best #007 val loss 0.0312, 99.05 % · 4 trials (1 pruned), 2 running" in shown
     assert "\na line\n" in shown.replace("\r", "\n")
 
 
