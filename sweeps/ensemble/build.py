@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mnistnn.data import Dataset
 from mnistnn.errors import InputError, OutputError
-from mnistnn.files import atomic_write, sha256_bytes
+from mnistnn.files import sha256_bytes
 from mnistnn.types import Floats, UInt8s
 from sweeps.ensemble.averaging import Ensemble, average
 from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
 from sweeps.ensemble.members import best_members, finished_trials, load_network, load_val_probs
+from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
 from sweeps.ensemble.selection import METHODS, check_method
@@ -166,9 +165,13 @@ def _evaluate(chosen: _Chosen, dataset: Dataset, folder: Path, ledger: Path) -> 
     test_probs = list(ensemble.member_probs(test.images))
     val = average(chosen.probs, ensemble.weights)
     ours = average(test_probs, ensemble.weights)
-    with atomic_write(folder / "probs.npz") as file:
-        np.savez(file, allow_pickle=False, val=val, val_labels=labels, test=ours, test_labels=test.labels)
-
+    save_probs(
+        folder / PROBS,
+        ensemble=ensemble.digest,
+        data=dataset.digest,
+        val=(val, labels),
+        test=(ours, test.labels),
+    )
     members = tuple(
         Scored(member, weight, Scores(score(labels, on_val), score(test.labels, on_test)))
         for member, weight, on_val, on_test in zip(

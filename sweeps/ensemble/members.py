@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnistnn.checkpoint import load_model
 from mnistnn.errors import CheckpointError
@@ -19,7 +20,7 @@ from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.tracking.cursor import run_id_of
 
-__all__ = ["BLOCK", "Member", "Trial", "best_members", "finished_trials", "load_network", "load_val_probs"]
+__all__ = ["BLOCK", "Member", "Trial", "are_probs", "best_members", "finished_trials", "load_network", "load_val_probs"]
 
 #: The images that a member predicts at once: enough for the matrix products, few enough for the caches.
 BLOCK = 64
@@ -147,7 +148,7 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
             f"members must have predicted this study's {len(labels)} validation images, but {shown} belongs to others; "
             "name the data set that the study was run on."
         )
-    if probs.shape != (len(labels), _CLASSES) or probs.dtype.kind != "f" or not _are_probs(probs):
+    if not are_probs(probs, len(labels)):
         raise CheckpointError(
             f"predictions must be {_CLASSES} probabilities an image, but {shown} holds others; restore it from its "
             "MLflow run."
@@ -177,7 +178,10 @@ def load_network(member: Member, paths: StudyPaths) -> Network:
     return load_model(path, batch_size=BLOCK)
 
 
-def _are_probs(probs: Floats) -> bool:
+def are_probs(probs: NDArray[Any], count: int) -> bool:
+    """Says whether an array holds ten probabilities for each of `count` images."""
+    if probs.shape != (count, _CLASSES) or probs.dtype.kind != "f":
+        return False
     sums = probs.sum(axis=1, dtype=np.float64)
     return bool(np.isfinite(sums).all() and probs.min() >= 0 and np.abs(sums - 1).max() < 1e-3)
 

@@ -137,6 +137,7 @@ class EnsembleReport:
         for key in ("val_gain", "test_gain"):
             known[key] = Gain(Interval(**known[key]["accuracy"]), Interval(**known[key]["loss"]))
         known["confusion"] = tuple(tuple(row) for row in known["confusion"])
+        known["data"] = {**known["data"], "digest": str(known["data"]["digest"])}
         report = cls(**known)
         if not report.members:
             raise ValueError("no members")

@@ -8,12 +8,13 @@ from typing import IO
 
 from mnistnn.files import atomic_write
 from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_report
 
 __all__ = ["FILES", "as_markdown", "as_text", "copy_file", "write_files"]
 
 #: An ensemble's files. The record comes last: where it is, the others are.
-FILES = ("probs.npz", "confusion.png", "confusion.csv", "report.md", RECORD)
+FILES = (PROBS, "confusion.png", "confusion.csv", "report.md", RECORD)
 
 _SHOWN_CONFUSIONS = 5
 

@@ -8,15 +8,18 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mnistnn.data import Dataset, read_images
+from mnistnn.data.dataset import FILES
 from mnistnn.errors import OutputError, nearest
 from mnistnn.files import atomic_write, sha256_bytes
-from mnistnn.types import Ints, UInt8s
+from mnistnn.types import Ints
 from sweeps.ensemble.build import Echo, build_ensemble, to_stderr
+from sweeps.ensemble.members import load_network
+from sweeps.ensemble.probs import PROBS, load_test_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, load_report
-from sweeps.errors import ConfigError
+from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import Paths
 from sweeps.provenance import commit, versions
 
@@ -61,7 +64,8 @@ def write_submission(
         config: the study.
         root: the project's folder.
         dataset: the study's, or what finds it; wanted only where there is no input, or no ensemble yet.
-        input: the contest's images, in any format that `read_images` takes; None for the data set's test images.
+        input: the contest's images, in any format that `read_images` takes; None for the data set's test images, of
+            which the ensemble keeps what it predicted when it was built.
         output: the file to write. Through a link, the file that it leads to is replaced.
         format: "kaggle" or "digits".
         storage_url: where the trials are, for an ensemble that is to be built; by default the study's own journal.
@@ -75,29 +79,21 @@ def write_submission(
         ConfigError: there is no such format.
         OutputError: the output cannot be written; seen before any work is done.
         DataError: the input cannot be read.
-        StudyError, CheckpointError: there is no ensemble and none can be built, or a member's weights are damaged.
+        StudyError: there is no ensemble and none can be built, or the data set is not the one that the study saw.
+        CheckpointError: a member's weights are damaged.
     """
     if format not in FORMATS:
         raise ConfigError(f"unknown submission format {format!r}; {nearest(format, FORMATS)}")
     output = Path(output)
     target = _writable(output, input)
-    images: UInt8s | None = None
-    source: dict[str, Any] = {}
-    if input is not None:
-        read = read_images(input)
-        images, source = read.images, {"name": _name(input), "format": read.format, "digest": read.digest}
+    read = None if input is None else read_images(input)
     find = dataset if callable(dataset) else lambda: dataset
-    paths = Paths(root)
     report = _ensemble(config, root, find, storage_url, tracking_uri, echo)
-    if images is None:
-        data = find()
-        test = data.open_test(f"submission of study {config.name}", paths.test_ledger)
-        echo(
-            f"no input given: answering for the {len(test):,} test images of {data.name} (opened {test.openings} times)"
-        )
-        images, source = test.images, {"name": f"test images of {data.name}", "digest": data.digest}
-    source["images"] = len(images)
-    answers = report.ensemble(paths.study(config.name)).predict(images)
+    if input is None or read is None:
+        answers, source = _of_test_images(report, find(), Paths(root), echo)
+    else:
+        answers = report.ensemble(Paths(root).study(config.name)).predict(read.images)
+        source = {"name": _name(input), "format": read.format, "digest": read.digest, "images": len(answers)}
     text = FORMATS[format](answers).encode()
     with atomic_write(target) as file:
         file.write(text)
@@ -126,6 +122,41 @@ def _ensemble(
     if report.untracked:
         echo(f"warning: {report.untracked}")
     return report
+
+
+def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: Echo) -> tuple[Ints, dict[str, Any]]:
+    """Returns the ensemble's answers for the test images, which are opened only if it does not keep them.
+
+    Raises:
+        StudyError: the study was run on other data.
+        CheckpointError: a member's weights are damaged.
+    """
+    seen = str(report.data["digest"])
+    if data.digest != seen:
+        raise StudyError(
+            f"study {report.study!r} must answer for the data it was run on (digest {seen[:12]}), but {data.name} is "
+            f"other data ({data.digest[:12]}); name the same --data-dir, or the contest's images with --input."
+        )
+    study = paths.study(report.study)
+    ensemble = report.ensemble(study)
+    for member in ensemble.members:
+        load_network(member, study)  # the manifest names their weights, and no damage shall cost an opening
+    said = f"no input given: answering for the {data.test_count:,} test images of {data.name}"
+    probs = load_test_probs(study.ensemble / PROBS, ensemble=ensemble.digest, data=seen, count=data.test_count)
+    if probs is not None:
+        echo(f"{said}, as predicted when the ensemble was built; nothing was opened")
+        origin = f"{PROBS} of the ensemble"
+    else:
+        test = data.open_test(f"submission of study {report.study}", paths.test_ledger)
+        echo(f"{said} (opened {test.openings} times)")
+        probs, origin = ensemble.predict_proba(test.images), "predicted for this submission"
+    return cast("Ints", probs.argmax(axis=1)), {
+        "name": f"test images of {data.name}",
+        "digest": data.digests[FILES.index("t10k-images-idx3-ubyte")],
+        "data_digest": data.digest,
+        "probabilities": origin,
+        "images": len(probs),
+    }
 
 
 def _manifest(report: EnsembleReport, source: dict[str, Any], output: str, format: str, text: bytes) -> dict[str, Any]:

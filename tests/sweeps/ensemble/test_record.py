@@ -74,6 +74,8 @@ def _with(**changes: Any) -> str:
         _with(members=[]),
         _with(members=[3]),
         _with(more=1),
+        _with(data={}),
+        _with(data=[3]),
         _with(members=[{"member": {"number": "../x"}, "weight": 1, "scores": {}}]),
         _with(members=[make_report().to_dict()["members"][0] | {"weight": "x"}]),
         json.dumps(make_report().to_dict()).replace('"number": 0', '"number": -1'),

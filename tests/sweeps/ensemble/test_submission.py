@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,82 @@ def test_the_same_input_gives_the_same_bytes(built: Home, images: Path, tmp_path
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_without_input_the_test_images_are_opened_and_counted(built: Home, sample: Dataset, tmp_path: Path) -> None:
+def _told(manifest: Path) -> Any:
+    return json.loads(manifest.read_text())["input"]
+
+
+def test_without_input_the_ensemble_answers_for_the_test_images_that_it_saw(
+    built: Home, sample: Dataset, tmp_path: Path
+) -> None:
     said: list[str] = []
     manifest = _write(built, tmp_path / "out.csv", None, dataset=sample, echo=said.append)
-    assert built.openings == 2  # the ensemble's report was the first
-    assert said == [f"no input given: answering for the 500 test images of {sample.name} (opened 2 times)"]
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 501
-    told = json.loads(manifest.read_text())["input"]
-    assert told == {"name": f"test images of {sample.name}", "digest": sample.digest, "images": 500}
+    assert built.openings == 1  # the ensemble's report was it
+    assert said == [
+        f"no input given: answering for the 500 test images of {sample.name}, as predicted when the ensemble was "
+        "built; nothing was opened"
+    ]
+    assert _told(manifest) == {
+        "name": f"test images of {sample.name}",
+        "digest": sample.digests[2],
+        "data_digest": sample.digest,
+        "probabilities": "probs.npz of the ensemble",
+        "images": 500,
+    }
+    images = sample.open_test("this test", tmp_path / "another.jsonl").images
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        "ImageId,Label",
+        *(f"{i},{digit}" for i, digit in enumerate(load_ensemble(built.paths).predict(images), start=1)),
+    ]
+
+
+def _no_probs(path: Path, home: Home, sample: Dataset) -> None:
+    path.unlink()
+
+
+def _damaged_probs(path: Path, home: Home, sample: Dataset) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _probs_of_another(path: Path, home: Home, sample: Dataset) -> None:
+    kept = home.paths.ensemble / "ensemble.json", path.read_bytes()
+    record = kept[0].read_bytes()
+    build_ensemble(home.config, root=home.root, dataset=sample, top=1, tracking_uri=AWAY, echo=lambda line: None)
+    kept[0].write_bytes(record)
+    assert path.read_bytes() != kept[1]
+
+
+@pytest.mark.parametrize(("spoil", "opened"), [(_no_probs, 2), (_damaged_probs, 2), (_probs_of_another, 3)])
+def test_the_test_images_are_opened_and_counted_where_the_ensemble_does_not_keep_its_answers(
+    built: Home, sample: Dataset, tmp_path: Path, spoil: Any, opened: int
+) -> None:
+    _write(built, tmp_path / "kept.csv", None, dataset=sample)
+    spoil(built.paths.ensemble / "probs.npz", built, sample)
+    said: list[str] = []
+    manifest = _write(built, tmp_path / "out.csv", None, dataset=sample, echo=said.append)
+    assert built.openings == opened
+    assert said == [f"no input given: answering for the 500 test images of {sample.name} (opened {opened} times)"]
+    assert _told(manifest)["probabilities"] == "predicted for this submission"
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "kept.csv").read_bytes()
+
+
+def test_other_data_than_the_studys_is_refused(built: Home, sample: Dataset, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    output.write_text("the last one")
+    other = replace(sample, name="other", digests=("0" * 64, *sample.digests[1:]))
+    with pytest.raises(StudyError, match="'smoke' must answer for the data it was run on .* but other is") as caught:
+        _write(built, output, None, dataset=lambda: other)
+    assert "\n" not in str(caught.value)
+    assert output.read_text() == "the last one"
+    assert not manifest_path(output).exists()
+    assert built.openings == 1
+
+
+def test_damaged_weights_cost_no_opening(built: Home, sample: Dataset, tmp_path: Path) -> None:
+    (built.paths.ensemble / "probs.npz").unlink()
+    (built.paths.trial(load_ensemble(built.paths).members[1].number) / "weights.npz").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"weights\.npz has"):
+        _write(built, tmp_path / "out.csv", None, dataset=sample)
+    assert built.openings == 1
 
 
 def test_an_ensemble_that_is_not_there_is_built_first(
