@@ -18,8 +18,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 @functools.cache
 def commit() -> str | None:
-    """Returns the commit of the checkout that this package lies in, with "-dirty" if tracked files differ from it.
+    """Returns the commit of the checkout that this package lies in, with "-dirty" if files differ from it.
 
+    Those are all tracked files, and modules of the two packages that git does not know yet: a new layer is one of them.
     None where the package was installed from elsewhere, or where there is no git.
     """
     if not (_CHECKOUT / ".git").exists():  # in site-packages, git would answer for whatever lies around it
@@ -27,7 +28,10 @@ def commit() -> str | None:
     head = _git("rev-parse", "HEAD")
     if not head:
         return None
-    return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head
+    changed = _git("status", "--porcelain", "--untracked-files=no") or _git(
+        "status", "--porcelain", "--untracked-files=all", "--", "mnistnn/*.py", "sweeps/*.py"
+    )
+    return f"{head}-dirty" if changed else head
 
 
 @functools.cache
