@@ -23,7 +23,12 @@ __all__ = ["ImageFile", "read_images"]
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ImageFile:
-    """Images as they were given. `digest` is the SHA-256 of the file as it lies there, gzipped or not.
+    """Images as they were given.
+
+    Attributes:
+        digest: the SHA-256 of the file as it lies there, gzipped or not.
+        format: what the file is, in words.
+        names: of a folder's pictures, one an image; None where the images have none.
 
     Shape: images: (N, 28, 28) uint8; labels: (N,) uint8 or None
     """
@@ -32,6 +37,7 @@ class ImageFile:
     labels: UInt8s | None
     digest: str
     format: str
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,8 +61,8 @@ def read_images(path: Path) -> ImageFile:
     """
     path = Path(path)
     if path.is_dir():
-        images, digest = read_folder(path)
-        return ImageFile(images=images, labels=None, digest=digest, format="folder of pictures")
+        images, names, digest = read_folder(path)
+        return ImageFile(images=images, labels=None, digest=digest, format="folder of pictures", names=names)
     with open_input(path) as file:
         digest = sha256_file(path)
         if (head := file.read(8)).startswith(b"\x1f\x8b"):

@@ -62,12 +62,12 @@ def _grey(picture: Any) -> UInt8s:
     return np.asarray(picture.convert("L"), np.uint8)
 
 
-def read_folder(folder: Path) -> tuple[UInt8s, str]:
-    """Returns the pictures of a folder in the natural order of their names (2.png before 10.png), and a digest.
+def read_folder(folder: Path) -> tuple[UInt8s, tuple[str, ...], str]:
+    """Returns the pictures of a folder in the natural order of their names (2.png before 10.png), these, and a digest.
 
     The digest is that of the lines which `sha256sum` prints for them in this order, so each name counts too.
 
-    Shape: → (N, 28, 28)
+    Shape: → (N, 28, 28), N names
 
     Raises:
         DataError: no pictures, or one that cannot be used.
@@ -84,7 +84,7 @@ def read_folder(folder: Path) -> tuple[UInt8s, str]:
         with open_input(path) as file:
             images[index] = read_picture(file, path)
         lines.append(f"{sha256_file(path)}  {one_line(path.name)}\n")
-    return images, sha256_bytes("".join(lines).encode())
+    return images, tuple(path.name for path in paths), sha256_bytes("".join(lines).encode())
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:

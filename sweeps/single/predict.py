@@ -15,7 +15,14 @@ __all__ = ["Answer", "predict_files"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The likeliest digit of one image. `index` counts from 1 in a file of several images; None in a file of one."""
+    """The likeliest digit of one image.
+
+    Attributes:
+        path: the file that it is in; of a folder's pictures each its own.
+        index: which it is in a file of several, from 1; None in a file of one.
+        digit: the answer.
+        probability: how likely the net holds that digit to be.
+    """
 
     path: str
     index: int | None
@@ -24,6 +31,9 @@ class Answer:
 
     def __str__(self) -> str:
         place = self.path if self.index is None else f"{self.path}[{self.index}]"
+        place = "".join(
+            c if c.isprintable() else "?" for c in place
+        )  # a name may hold anything, and a line is an answer
         return f"{place}  {self.digit}  {self.probability:.4f}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,12 +55,14 @@ def predict_files(
     Raises:
         InputError: a file cannot be read, or there is no such model.
     """
-    read = [(path, read_images(path).images) for path in files]
+    read = [(path, read_images(path)) for path in files]
     chosen = find_model(model, root)
     echo(f"model: {chosen.title}")
     answers = []
-    for path, images in read:
-        for index, probs in enumerate(chosen.predict_proba(images), start=1):
+    for path, given in read:
+        for index, probs in enumerate(chosen.predict_proba(given.images)):
+            place = str(path / given.names[index]) if given.names else str(path)
+            number = index + 1 if len(given) > 1 and not given.names else None
             digit = int(probs.argmax())
-            answers.append(Answer(str(path), index if len(images) > 1 else None, digit, float(probs[digit])))
+            answers.append(Answer(place, number, digit, float(probs[digit])))
     return answers

@@ -74,11 +74,12 @@ def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(png(image))
     (tmp_path / "README.txt").write_text("not an image")
     (tmp_path / "._1.png").write_text("what a Mac leaves behind")
-    images, digest = read_folder(tmp_path)
+    images, names, digest = read_folder(tmp_path)
     np.testing.assert_array_equal(images, IMAGES)
-    assert read_folder(tmp_path)[1] == digest
+    assert names == tuple(order)
+    assert read_folder(tmp_path)[2] == digest
     (tmp_path / "10.png").rename(tmp_path / "11.png")
-    assert read_folder(tmp_path)[1] != digest
+    assert read_folder(tmp_path)[2] != digest
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
