@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +58,17 @@ def find_model(name: str | None, root: Path) -> Model:
             return _ensemble(name, paths)
         if (paths.studies / f"{name}.toml").is_file() and not (paths.trained / name).is_dir():
             raise InputError(f"study {name!r} must have an ensemble, but has none; build it with `ensemble {name}`.")
-    return _net(weights_path(name, root), name)
+    studies = [record.parent.parent.name for record in paths.studies.glob("*/ensemble/ensemble.json")]
+    return _net(weights_path(name, root, studies=studies), name)
 
 
-def weights_path(name: str, root: Path) -> Path:
+def weights_path(name: str, root: Path, *, studies: Sequence[str] = ()) -> Path:
     """Returns the file of weights that `name` means: a .npz, or a trained net's.
+
+    Args:
+        name: the file's path, or the net's name.
+        root: the project's folder.
+        studies: the studies that would have done as well, for the error to name.
 
     Raises:
         CheckpointError: it means none.
@@ -73,9 +79,10 @@ def weights_path(name: str, root: Path) -> Path:
     trained = Paths(root).trained
     if NAME.fullmatch(name) and (trained / name / "weights.npz").is_file():
         return trained / name / "weights.npz"
-    known = [found.parent.name for found in trained.glob("*/weights.npz")]
+    known = {*studies, *(found.parent.name for found in trained.glob("*/weights.npz"))}
     remedy = nearest(name, known) if known else "train one with `train small`."
-    raise CheckpointError(f"a model must be a .npz file or a trained net's name, but got {name!r}; {remedy}")
+    kinds = "a .npz file or a trained net's name" + (", or a study with an ensemble" if studies else "")
+    raise CheckpointError(f"a model must be {kinds}, but got {name!r}; {remedy}")
 
 
 def _has_ensemble(study: str, paths: Paths) -> bool:
