@@ -70,6 +70,11 @@ class StudyPaths:
         return self.folder / "journal.log"
 
     @property
+    def identity(self) -> Path:
+        """Names the study that the folder belongs to, whatever storage that is in."""
+        return self.folder / "study.id"
+
+    @property
     def lock(self) -> Path:
         """Locked (flock) by the one `run` of the study on this machine."""
         return self.folder / "run.lock"

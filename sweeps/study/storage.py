@@ -13,19 +13,22 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from mnistnn.files import atomic_write
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.tracking.address import sqlite_path
 
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
 
-__all__ = ["hide_password", "load_study", "open_storage", "open_study", "origin_of", "repair_journal"]
+__all__ = ["bind_folder", "hide_password", "load_study", "open_storage", "open_study", "origin_of", "repair_journal"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Result = TypeVar("Result")
 
 _SHOWN_DIFFERENCES = 4
+_JOURNAL_BEGINS = b'{"op_code":'
 
 
 def open_storage(url: str | None, paths: StudyPaths) -> BaseStorage:
@@ -38,9 +41,10 @@ def open_storage(url: str | None, paths: StudyPaths) -> BaseStorage:
     Raises:
         StudyError: it cannot be opened.
     """
-    if url is not None and "://" in url:
-        return _guarded(lambda: _open_database(url), url)
-    journal = Path(url) if url is not None else paths.journal
+    journal = _journal_path(url, paths)
+    if journal is None:
+        return _guarded(lambda: _open_database(str(url)), str(url))
+    _check_journal(journal)
     return _guarded(lambda: _open_journal(journal), str(journal))
 
 
@@ -76,6 +80,32 @@ def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> o
     return study
 
 
+def bind_folder(study: optuna.Study, paths: StudyPaths) -> None:
+    """Ties a study and its folder together, for good.
+
+    A study of the same name in another storage counts its trials from 0 too: it would write over the files of these.
+
+    Raises:
+        StudyError: the folder belongs to another study.
+        OutputError: the folder cannot be written.
+    """
+    known = study.user_attrs.get("folder_id")
+    try:
+        found = paths.identity.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        if known is None:
+            known = os.urandom(8).hex()
+            study.set_user_attr("folder_id", known)
+        with atomic_write(paths.identity, "w") as file:
+            file.write(f"{known}\n")
+        return
+    if found != known:
+        raise StudyError(
+            f"the trials in {paths.folder} must be those of the storage, but they belong to study {study.study_name!r} "
+            "in another one; name that with --storage, move the folder away, or give the study another name."
+        )
+
+
 def load_study(
     name: str,
     url: str | None,
@@ -90,8 +120,8 @@ def load_study(
         StudyError: there is no such study yet, or its storage cannot be opened.
     """
     missing = StudyError(f"study {name!r} must have been run before, but has no trials yet; start with `run {name}`.")
-    is_journal = url is None or "://" not in url
-    if is_journal and not (Path(url) if url is not None else paths.journal).exists():
+    file = _journal_path(url, paths) or sqlite_path(url or "")
+    if file is not None and not file.exists():  # opening it would make it
         raise missing
     storage = open_storage(url, paths)
     try:
@@ -112,10 +142,14 @@ def repair_journal(url: str | None, paths: StudyPaths) -> str | None:
 
     Returns:
         What was done, in one line, or None if the journal is whole (or none).
+
+    Raises:
+        StudyError: the file is no journal; nothing was done to it.
     """
-    journal = Path(url) if url is not None else paths.journal
-    if (url is not None and "://" in url) or not journal.is_file():
+    journal = _journal_path(url, paths)
+    if journal is None or not journal.is_file():
         return None
+    _check_journal(journal)
     with open(journal, "rb+") as file:
         data = file.read()
         end = data.rfind(b"\n") + 1
@@ -157,6 +191,35 @@ class JournalLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _journal_path(url: str | None, paths: StudyPaths) -> Path | None:
+    """Returns the journal's file, or None where the storage is a database."""
+    if url is None:
+        return paths.journal
+    return None if "://" in url else Path(url)
+
+
+def _check_journal(path: Path) -> None:
+    """Checks that a file is a journal, if it is there: another one would be written into.
+
+    Raises:
+        StudyError: it is another file, or cannot be read.
+    """
+    if not path.exists():
+        return
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_JOURNAL_BEGINS))
+    except OSError as error:
+        raise StudyError(
+            f"a study's journal must be a file that can be written, but {path} is not ({error.strerror}); "
+            "check --storage."
+        ) from None
+    if not _JOURNAL_BEGINS.startswith(start):
+        raise StudyError(
+            f"a study's journal must be Optuna's, but {path} is another file; name a new one by --storage."
+        )
 
 
 def _open_journal(path: Path) -> BaseStorage:

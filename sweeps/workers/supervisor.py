@@ -20,7 +20,7 @@ from sweeps.paths import Paths, StudyPaths
 from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.claims import FileLock
 from sweeps.study.recovery import recover
-from sweeps.study.storage import open_storage, open_study, origin_of, repair_journal
+from sweeps.study.storage import bind_folder, open_storage, open_study, origin_of, repair_journal
 from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
@@ -89,6 +89,7 @@ def run_study(
         if repaired := repair_journal(storage_url, paths):
             progress.warn(repaired)
         study = open_study(config, open_storage(storage_url, paths), dataset.digest)
+        bind_folder(study, paths)
         budget = Budget(config.budget.trials, config.budget.time_s, queued_only=config.sampler.type == "grid")
         finished = Tally.of(study.get_trials(deepcopy=False)).finished
         limit = None if trials is None else finished + trials
@@ -211,7 +212,7 @@ class _Run:
             reason = {"timeout": "the timeout", "trials": "--trials"}.get(stopped_by, f"a {stopped_by}")
             self.progress.warn(
                 f"study {self.config.name!r} was stopped by {reason}: {_standing(outlook, time_of)}. "
-                f"It goes on with `run {self.config.name}`."
+                "The same command goes on with it."
             )
 
     def _save(self, time_of: Clock) -> None:

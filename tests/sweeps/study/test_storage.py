@@ -12,6 +12,7 @@ from sweeps.paths import StudyPaths
 from sweeps.study.space import Space
 from sweeps.study.storage import (
     JournalLock,
+    bind_folder,
     hide_password,
     load_study,
     open_storage,
@@ -96,6 +97,28 @@ def test_a_changed_space_is_refused_with_the_difference(paths: StudyPaths) -> No
     assert "\n" not in line
     assert paths.journal.read_bytes() == before
     assert load_study("small", None, paths).user_attrs["config"] == small_config().to_dict()
+
+
+@pytest.mark.parametrize("name", ["x.log", "sqlite:///x.db"])
+def test_looking_for_a_study_makes_no_storage(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    paths.folder.mkdir()
+    monkeypatch.chdir(paths.folder)
+    with pytest.raises(StudyError, match="has no trials yet"):
+        load_study("small", name, paths)
+    assert not list(paths.folder.iterdir())
+
+
+def test_a_folder_belongs_to_one_study(paths: StudyPaths, tmp_path: Path) -> None:
+    study = open_study(small_config(), open_storage(None, paths), DATA)
+    for _ in range(2):
+        bind_folder(study, paths)
+    other = open_study(small_config(), open_storage(str(tmp_path / "x.log"), paths), DATA)
+    with pytest.raises(StudyError, match="belong to study 'small' in another one"):
+        bind_folder(other, paths)
+    paths.identity.unlink()  # a kill before it was written
+    bind_folder(study, paths)
+    with pytest.raises(StudyError, match="another one"):
+        bind_folder(other, paths)
 
 
 def test_other_data_are_refused(paths: StudyPaths) -> None:

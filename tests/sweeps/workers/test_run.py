@@ -126,7 +126,7 @@ def test_only_one_run_at_a_time_and_a_stop_says_how_to_go_on(project: Project) -
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped by a signal" in err
-    assert "goes on with `run live`" in err
+    assert "The same command goes on with it" in err
     assert "1 waiting for the next run" in out
     assert [trial.state for trial in project.study().trials] == [TrialState.WAITING]
 
@@ -190,6 +190,16 @@ def test_a_database_as_storage(tmp_path: Path, sample: Dataset) -> None:
     summary, lines = run_here(tmp_path, sample, config=config, storage_url=url)
     assert summary.stopped_by == "complete"
     assert summary.best_number is not None
+
+
+def test_another_storage_does_not_write_over_the_trials_of_the_first(tmp_path: Path, sample: Dataset) -> None:
+    config = small_config(budget__epochs=1)
+    run_here(tmp_path, sample, config=config)
+    weights = {path: path.read_bytes() for path in paths_of(config, tmp_path).trials.glob("*/weights.npz")}
+    with pytest.raises(StudyError, match="another one; name that with --storage"):
+        run_here(tmp_path, sample, config=small_config(study__seed=9), storage_url=f"sqlite:///{tmp_path}/trials.db")
+    assert weights
+    assert {path: path.read_bytes() for path in weights} == weights
 
 
 def test_workers_that_cannot_work_end_the_run(tmp_path: Path, sample: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
