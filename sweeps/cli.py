@@ -12,6 +12,7 @@ import click
 
 from sweeps.options import PATH, Section, Verbs, VerbWithNames, duration, options, show
 from sweeps.paths import Paths, project_root
+from sweeps.workers.cores import one_thread
 
 if TYPE_CHECKING:
     from mnistnn.data.dataset import Dataset
@@ -27,6 +28,7 @@ def main() -> None:
     STUDY is the name of a file in studies/, or a path to one. Results go to stdout, progress to stderr. The exit code
     is 0 when done, 1 when something failed, 2 when it cannot be done as asked, 130 after Ctrl-C.
     """
+    one_thread()
 
 
 @main.command()
@@ -146,7 +148,7 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
 @click.argument("study")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
 @click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
-@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
 def ensemble(
     study: str,
     data_dir: Path | None,
@@ -154,6 +156,7 @@ def ensemble(
     overrides: Sequence[str],
     seed: int | None,
     as_json: bool,
+    quiet: bool,
     **chosen: Any,
 ) -> int:
     """Average a study's best trials.
@@ -164,8 +167,8 @@ def ensemble(
     from sweeps.ensemble import as_text, build_ensemble
 
     config = _study(study, overrides, seed)
-    dataset = _dataset(data_dir, quiet=True)
-    report = build_ensemble(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
+    chosen |= {"storage_url": storage, "echo": _log(quiet)}
+    report = build_ensemble(config, root=project_root(), dataset=_dataset(data_dir, quiet), **chosen)
     _show(as_text(report), report.to_dict(), as_json)
     if report.untracked:
         click.echo(f"error: {report.untracked}", err=True)
@@ -177,7 +180,7 @@ def ensemble(
 @click.option("--input", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
 @click.option("--output", type=PATH, metavar="FILE", help="[default: submission.csv at the top]")
 @click.option("--format", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
-@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
 def submit(
     study: str,
     output: Path | None,
@@ -186,6 +189,7 @@ def submit(
     overrides: Sequence[str],
     seed: int | None,
     as_json: bool,
+    quiet: bool,
     **chosen: Any,
 ) -> None:
     """Write the answers of a study's ensemble for a contest.
@@ -195,8 +199,8 @@ def submit(
     """
     from sweeps.ensemble import write_submission
 
-    chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage}
-    find = functools.partial(_dataset, data_dir, quiet=True)
+    chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage, "echo": _log(quiet)}
+    find = functools.partial(_dataset, data_dir, quiet)
     manifest = write_submission(_study(study, overrides, seed), root=project_root(), dataset=find, **chosen)
     text = f"submission  {chosen['output']}\nmanifest    {manifest}"
     _show(text, json.loads(manifest.read_text(encoding="utf-8")), as_json)
@@ -229,7 +233,11 @@ def _study(name: str, overrides: Sequence[str] = (), seed: int | None = None) ->
 
 
 def _log(quiet: bool) -> Any:
-    return (lambda line: None) if quiet else (lambda line: click.echo(line, err=True))
+    def log(line: str) -> None:
+        if not quiet or line.startswith("warning:"):
+            click.echo(line, err=True)
+
+    return log
 
 
 def _show(text: str, values: Any, as_json: bool) -> None:

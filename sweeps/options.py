@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from mnistnn.errors import Diverged, InputError, OutputError
 
@@ -35,6 +36,9 @@ class Verbs(click.Group):
         extra["standalone_mode"] = False
         try:
             code = super().main(args, prog_name, **extra)
+        except NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            code = 2
         except click.UsageError as error:
             asked = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
             code = _say(error.format_message().rstrip(".") + asked, 2)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["THREAD_VARIABLES", "available_memory_mb", "usable_cores", "worker_count"]
+__all__ = ["THREAD_VARIABLES", "available_memory_mb", "one_thread", "usable_cores", "worker_count"]
 
-#: One BLAS thread a worker, whatever the BLAS: the workers themselves are the parallelism.
+#: What tells each BLAS how many threads it may take: one a worker, for the workers themselves are the parallelism.
 THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -21,6 +21,16 @@ THREAD_VARIABLES = (
 # What the parent process takes for MLflow's client and the display.
 PARENT_MB = 400.0
 _UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
+
+
+def one_thread() -> None:
+    """Gives BLAS one thread in this process, unless the user has said how many. NumPy must not be imported yet.
+
+    On nets as small as these two threads mostly wait for each other, and how many cores a machine has would show in
+    the last digits of the weights.
+    """
+    if not any(os.environ.get(name) for name in THREAD_VARIABLES):
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 def usable_cores(root: Path = Path("/")) -> int:

@@ -247,6 +247,23 @@ def test_no_model_at_all(home: Home, sample_dir: Path) -> None:
     assert "make sweep" in said.err
 
 
+def test_no_verb_at_all_shows_the_help(home: Home) -> None:
+    said = home()
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Usage:")
+    assert "Commands:\n" in said.err
+
+
+def test_a_storage_that_is_another_file_is_not_touched(home: Home, sample_dir: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine\nno newline at the end")
+    for verb in ("run", "trials"):
+        said = home(verb, "smoke", "--storage", notes)
+        assert said.code == 2
+        assert f"{notes} is another file" in said.err
+        assert notes.read_text() == "mine\nno newline at the end"
+
+
 def test_top_above_the_finished_trials(refused: Callable[..., str]) -> None:
     line = refused("ensemble", "smoke", "--top", 99)
     assert "99" in line

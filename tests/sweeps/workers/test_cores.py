@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.workers.cores import available_memory_mb, usable_cores, worker_count
+from sweeps.workers.cores import THREAD_VARIABLES, available_memory_mb, one_thread, usable_cores, worker_count
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,18 @@ def test_workers_are_as_many_as_memory_bears(tmp_path: Path) -> None:
     assert worker_count(None, 400, root) == 3
     assert worker_count(None, 4000, root) == 1
     assert worker_count(5, 4000, root) == 5
+
+
+def test_one_thread_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "3")
+        one_thread()
+        assert [os.environ.get(name) for name in THREAD_VARIABLES if name != "OMP_NUM_THREADS"] == [None] * 5
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    one_thread()
+    assert {os.environ[name] for name in THREAD_VARIABLES} == {"1"}
 
 
 def test_this_machine_has_at_least_one() -> None:
