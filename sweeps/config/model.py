@@ -144,6 +144,8 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
         raise _fault(error, tables) from None
     if config.budget.trials is None and config.budget.time_s is None:
         raise Fault(("budget",), 'must say when the study ends, but has neither trials nor time; add time = "5m".')
+    if config.name == "train":
+        raise Fault(("study", "name"), "must not be 'train': sweeps-train is where `train` tracks its nets; rename it.")
     if config.direction != DIRECTIONS[config.metric]:
         rule = (
             f"must be {DIRECTIONS[config.metric]!r} for {config.metric!r}, but got {config.direction!r}; leave it out."

@@ -93,6 +93,7 @@ def test_another_pruner_does_not_inherit_the_options_of_the_files() -> None:
         ("study.direction=maximize", "study.direction must be 'minimize' for 'val_loss'"),
         ("study.name=../up", "study.name must be letters, digits"),
         ("study.name=-x", "study.name must be letters, digits"),
+        ("study.name=train", "study.name must not be 'train'"),
         ('study.baselines=["conv3"]', "study.baselines must be presets, but got \"conv3\"; did you mean 'conv2'?"),
         ("sampler.type=tpee", "sampler.type must be known, but \"tpee\" is not; did you mean 'tpe'?"),
         ("pruner.type=medain", "pruner has an unknown type \"medain\"; did you mean 'median'?"),
