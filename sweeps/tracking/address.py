@@ -21,6 +21,7 @@ from sweeps.paths import Paths
 __all__ = ["check_reachable", "is_server", "public", "reason_of", "resolve_uri", "sqlite_path"]
 
 _SQLITE = re.compile(r"^sqlite(\+\w+)?://")
+_DATABASES = ("postgresql", "mysql", "mssql")
 _TIMEOUT_S = 4.0
 
 
@@ -43,6 +44,11 @@ def resolve_uri(uri: str | None, root: Path) -> str:
     if file_store and uri not in ("databricks", "databricks-uc") and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
         raise TrackingError(
             f"the tracking store must be a database or a server, but {public(uri)} is a folder; use sqlite:///FILE."
+        )
+    if not (file_store or is_server(uri) or scheme.partition("+")[0] in _DATABASES or "databricks" in uri):
+        raise TrackingError(
+            f"the tracking store must be a database or a server, but {public(uri)} is neither; use sqlite:///FILE, "
+            f"http://HOST:PORT or a database's URL ({', '.join(_DATABASES)})."
         )
     return uri.rstrip("/") if is_server(uri) else uri
 

@@ -35,6 +35,7 @@ def test_a_relative_database_is_made_absolute(tmp_path: Path, monkeypatch: pytes
     [
         ("mlruns", "must be a database or a server, but mlruns is a folder"),
         ("file:///tmp/mlruns", "must be a database or a server"),
+        ("nonsense://x", "must be a database or a server, but nonsense://x is neither"),
         ("sqlite://", "must outlive the process"),
         ("sqlite:///:memory:", "must outlive the process"),
         ("sqlite:////tmp/50%25/mlflow.db", "must hold no %"),
