@@ -23,6 +23,7 @@ from sweeps.paths import Paths
 from sweeps.single.kept import FILES, Trained, check_name, claim_folder, keep
 from sweeps.single.models import weights_path
 from sweeps.tracking.address import check_reachable, resolve_uri
+from sweeps.tracking.cursor import pending_events
 from sweeps.tracking.environment import environment_tags
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.store import TRAIN_EXPERIMENT
@@ -202,11 +203,18 @@ def _results(trained: Trained) -> dict[str, float | None]:
 
 
 def _ship(uri: str, root: Path, folder: Path, say: Say) -> str | None:
-    """Delivers the run to MLflow. A store that has gone away meanwhile takes nothing from the net that is saved."""
+    """Delivers the run to MLflow, and what earlier calls could not deliver.
+
+    A store that has gone away meanwhile takes nothing from the net that is saved.
+    """
     from sweeps.tracking.shipper import ship_folder
 
     try:
-        return ship_folder(uri, root, TRAIN_EXPERIMENT, folder)
+        run_id = ship_folder(uri, root, TRAIN_EXPERIMENT, folder)
+        for other in folder.parent.iterdir():
+            if pending_events(other) and TrialLog.has_ended(other):  # the store was away when it ended
+                ship_folder(uri, root, TRAIN_EXPERIMENT, other)
+        return run_id
     except TrackingError as error:
         say(f"warning: not tracked: {error}")
         return None

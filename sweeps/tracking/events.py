@@ -204,6 +204,16 @@ class TrialLog:
         self.state = state
         os.fsync(self._file)
 
+    @staticmethod
+    def has_ended(folder: Path) -> bool:
+        """Returns whether the last event in `folder` is the run's end; its log may be another process's."""
+        try:
+            last = (folder / EVENTS).read_bytes().splitlines()[-1]
+        except (OSError, IndexError):
+            return False
+        event = parse(last)
+        return event is not None and event["kind"] == "end"
+
     def close(self) -> None:
         """Closes the file. Nothing is lost without it."""
         if self._file >= 0:

@@ -19,12 +19,13 @@ from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError, Diverged
 from mnistnn.files import sha256_file
 from mnistnn.metrics import cross_entropy
-from sweeps.errors import ConfigError
+from sweeps.errors import ConfigError, TrackingError
 from sweeps.single.kept import FILES, Trained
 from sweeps.single.models import find_model
 from sweeps.single.predict import predict_files
 from sweeps.single.train import train_net
 from sweeps.tracking import store
+from sweeps.tracking.events import TrialLog
 from tests.sweeps.command import ROOT, Home
 
 
@@ -134,6 +135,22 @@ def test_opens_the_test_images_only_when_asked(home: Home, sample: Dataset) -> N
         "train --test mlp3-2",
         "train --test mlp3-3",
     ]
+
+
+def test_what_could_not_be_tracked_is_delivered_by_the_next_training(
+    home: Home, sample: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sweeps.tracking.store.prepare", lambda *_: (_ for _ in ()).throw(TrackingError("it is away.")))
+        patch.setattr("sweeps.tracking.shipper.ship_folder.__defaults__", (None, 0.1))
+        assert train(home, sample, name="first", epochs=1).run_id is None
+    (home.root / "mlruns" / "train" / "killed").mkdir()
+    with TrialLog(home.root / "mlruns" / "train" / "killed") as log:
+        log.start("killed", {}, {})
+    assert train(home, sample, name="second", epochs=1).run_id is not None
+    client = store.client(store.resolve_uri(None, home.root))
+    runs = client.search_runs([client.get_experiment_by_name("sweeps-train").experiment_id])
+    assert {(run.info.run_name, run.info.status) for run in runs} == {("first", "FINISHED"), ("second", "FINISHED")}
 
 
 def test_a_diverged_training_is_tracked_as_failed(home: Home, sample: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
