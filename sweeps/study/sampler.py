@@ -26,7 +26,7 @@ from sweeps.config import Hyperband, Median, StudyConfig, SuccessiveHalving
 from sweeps.errors import ConfigError
 from sweeps.study.space import Space
 
-__all__ = ["FeasibleSampler", "make_pruner", "make_sampler"]
+__all__ = ["FeasibleSampler", "check_possible", "make_pruner", "make_sampler"]
 
 Draw: TypeAlias = Callable[[str, Domain], Any]
 
@@ -45,6 +45,21 @@ def make_sampler(config: StudyConfig, space: Space) -> FeasibleSampler:
     if config.sampler.type == "qmc":
         return SobolSampler(config, space)
     return FeasibleSampler(config, space)
+
+
+def check_possible(config: StudyConfig) -> None:
+    """Draws a trial of a study that has none, to see that it can be done.
+
+    Raises:
+        ConfigError: none of many draws is a possible architecture, or a grid has no possible point.
+    """
+    space = Space(config)
+    if config.sampler.type == "grid":
+        if not space.enumerate():
+            raise ConfigError("a grid must have a possible point, but [limits] leave none; widen them.")
+        return
+    study = optuna.create_study(sampler=make_sampler(config, space))
+    space.suggest_with(study.ask())
 
 
 def distribution(domain: Domain) -> BaseDistribution:

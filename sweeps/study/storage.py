@@ -56,9 +56,14 @@ def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> o
 
     Raises:
         StudyError: the study was made with another search space or with other data.
+        ConfigError: its limits leave nothing to be sampled.
     """
+    from sweeps.study.sampler import check_possible
+
     study = _guarded(lambda: _load_or_create(config, storage), f"study {config.name!r}")
     known = study.user_attrs
+    if not known.get("enqueued"):
+        check_possible(config)  # before anything of this space is remembered
     if "space_hash" in known and known["space_hash"] != config.space_hash:
         changes = config.space_difference(known["config"])
         shown = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (" …" if len(changes) > _SHOWN_DIFFERENCES else "")

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.errors import StudyError
+from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.space import Space
 from sweeps.study.storage import (
@@ -169,6 +169,16 @@ def test_baselines_beyond_the_limits_are_tried_all_the_same(paths: StudyPaths) -
     config = small_config(study__baselines=["conv2", "mlp3"], limits__macs=500_000)
     study = open_study(config, open_storage(None, paths), DATA)
     assert [trial.user_attrs["preset"] for trial in study.trials] == ["conv2", "mlp3"]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid"])
+def test_limits_that_leave_nothing_are_refused_before_anything_is_kept(sampler: str, paths: StudyPaths) -> None:
+    search = {"filters": [2, 4], "optimizer": {"adam": {"learning_rate": [1e-3, 1e-2]}}}
+    config = small_config(sampler__type=sampler, search=search, limits__params=3)
+    with pytest.raises(ConfigError, match=r"\[limits\]"):
+        open_study(config, open_storage(None, paths), DATA)
+    wider = small_config(sampler__type=sampler, search=search)
+    assert open_study(wider, open_storage(None, paths), DATA).user_attrs["space_hash"] == wider.space_hash
 
 
 def test_a_grid_is_enqueued_point_by_point(paths: StudyPaths) -> None:
