@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from mnistnn.checkpoint import save_model
 from mnistnn.errors import OutputError
 from mnistnn.files import atomic_write
 from mnistnn.recipe import Recipe
-from mnistnn.training import EpochMetrics, Trainer
+from mnistnn.training import Trainer
 from sweeps.errors import ConfigError
 from sweeps.single.curves import draw_curves
 from sweeps.single.models import NAME
+from sweeps.study.results import write_history
 from sweeps.tracking.store import TRAIN_EXPERIMENT
 
 __all__ = ["FILES", "Trained", "check_name", "claim_folder", "keep"]
@@ -120,10 +120,7 @@ def keep(folder: Path, root: Path, trainer: Trainer, recipe: Recipe, origin: Map
     with atomic_write(folder / "recipe.json", "w") as file:
         json.dump({**recipe.to_dict(), **origin}, file, indent=2)
         file.write("\n")
-    with atomic_write(folder / "history.csv", "w") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochMetrics)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(metrics) for metrics in history)
+    write_history(folder, history)
     with atomic_write(folder / "curves.png") as file:
         draw_curves(history, folder.name, file)
     return Trained(
