@@ -27,6 +27,7 @@ from sweeps.tracking.cursor import pending_events
 from sweeps.tracking.environment import environment_tags
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.store import TRAIN_EXPERIMENT
+from sweeps.workers.signals import interrupting
 
 __all__ = ["train_net"]
 
@@ -96,9 +97,10 @@ def train_net(
             note=message,
         )
         try:
-            for metrics in _follow(trainer, len(train), progress):
-                log.epoch(metrics.epoch, _curves(metrics))
-                say(_line(metrics, recipe.training.epochs))
+            with interrupting():
+                for metrics in _follow(trainer, len(train), progress):
+                    log.epoch(metrics.epoch, _curves(metrics))
+                    say(_line(metrics, recipe.training.epochs))
             trainer.restore_best()
             trained = keep(folder, root, trainer, recipe, origin)
             if test:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["caught", "stop_signals"]
+__all__ = ["caught", "interrupting", "stop_signals"]
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -27,9 +27,25 @@ def caught(signals: list[int]) -> Iterator[None]:
     def note(number: int, _: Any) -> None:
         signals.append(number)
 
-    known = {number: signal.signal(number, note) for number in stop_signals()}
+    with _handled_by(note):
+        yield
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[None]:
+    """Lets every signal that asks a process to end raise KeyboardInterrupt, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handled_by(signal.default_int_handler):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    known = {number: signal.signal(number, handler) for number in stop_signals()}
     try:
         yield
     finally:
-        for number, handler in known.items():
-            signal.signal(number, handler)
+        for number, former in known.items():
+            signal.signal(number, former)

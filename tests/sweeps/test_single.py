@@ -172,14 +172,15 @@ def test_a_diverged_training_is_tracked_as_failed(home: Home, sample: Dataset, m
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_and_says_so_to_mlflow(home: Home) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_says_so_to_mlflow(home: Home, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "sweeps", "train", "conv2", "--epochs", "500", "--name", "long"]
     process = subprocess.Popen(command, cwd=ROOT, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     history = home.root / "mlruns" / "train" / "long" / "events.jsonl"
     deadline = time.monotonic() + 60
     while not (history.exists() and b'"epoch"' in history.read_bytes()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert b"Traceback" not in err
