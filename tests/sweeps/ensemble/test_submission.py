@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -213,11 +215,24 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     assert not (home.paths.ensemble / "ensemble.json").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_without_rights_is_refused(built: Home, images: Path, tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    with pytest.raises(OutputError, match="Permission denied"):
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """A folder without rights, for a process without root's."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)  # for whoever is not root to look into
+        folder = Path(name) / "locked"
+        folder.mkdir(mode=0o500)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+
+
+def test_a_folder_without_rights_is_refused(built: Home, images: Path, locked: Path) -> None:
+    with pytest.raises(OutputError, match=f"{locked}.*Permission denied"):
         _write(built, locked / "out.csv", images)
 
 
