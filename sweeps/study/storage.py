@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial
 from mnistnn.files import atomic_write
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
-from sweeps.tracking.address import sqlite_path
+from sweeps.tracking.address import public, sqlite_path
 
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
 
-__all__ = ["bind_folder", "hide_password", "load_study", "open_storage", "open_study", "origin_of", "repair_journal"]
+__all__ = ["bind_folder", "load_study", "open_storage", "open_study", "origin_of", "repair_journal"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -170,11 +170,6 @@ def repair_journal(url: str | None, paths: StudyPaths) -> str | None:
     return f"{journal} ended in an unfinished line ({len(data) - end} bytes); it was moved to {kept.name}."
 
 
-def hide_password(text: str) -> str:
-    """Returns `text` with the password of every URL in it replaced by stars."""
-    return re.sub(r"(\w://[^\s/:@]*):[^\s/@]+@", r"\1:***@", text)
-
-
 class JournalLock:
     """Keeps writers of one journal apart by a lock of the kernel, which ends with its holder.
 
@@ -256,8 +251,8 @@ def _guarded(open_it: Callable[[], Result], what: str) -> Result:
         if password:
             reason = reason.replace(password[1], "***")
         raise StudyError(
-            f"a study's storage must be one that opens, but {hide_password(what)} does not "
-            f"({hide_password(reason).rstrip('.')}); check --storage."
+            f"a study's storage must be one that opens, but {public(what)} does not "
+            f"({public(reason).rstrip('.')}); check --storage."
         ) from error
 
 

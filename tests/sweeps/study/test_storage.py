@@ -13,13 +13,13 @@ from sweeps.study.space import Space
 from sweeps.study.storage import (
     JournalLock,
     bind_folder,
-    hide_password,
     load_study,
     open_storage,
     open_study,
     origin_of,
     repair_journal,
 )
+from sweeps.tracking.address import public
 from tests.sweeps.small import small_config
 
 DATA = "d" * 64
@@ -250,4 +250,4 @@ def test_origin_is_the_number_of_the_first_attempt() -> None:
     ],
 )
 def test_passwords_are_hidden(text: str, hidden: str) -> None:
-    assert hide_password(text) == hidden
+    assert public(text) == hidden
