@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from mnistnn.fusion.conv import FusedConv
 from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
+from mnistnn.fusion.taps import has_whole_patches
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
@@ -51,7 +52,7 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
             pool = None
         if norm is None:
             plan.append(FusedConv(conv, pool, context))
-        elif conv.input_grad or pool is None or conv.kernel**2 * conv.in_shape[2] > 64:
+        elif conv.input_grad or pool is None or not has_whole_patches(conv.kernel, conv.in_shape[2]):
             plan.append(FusedConvNorm(conv, norm, pool, context))
         else:
             plan.append(FusedInputConvNorm(conv, norm, pool, context))

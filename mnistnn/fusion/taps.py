@@ -10,7 +10,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from mnistnn.layer import BuildContext
 from mnistnn.types import Floats, Shape
 
-__all__ = ["Tap", "Taps", "add_products"]
+__all__ = ["Tap", "Taps", "add_products", "has_whole_patches"]
+
+# Numbers in a patch's row, below which whole patches make the better product.
+_SHORT_ROW = 16
 
 Tap: TypeAlias = tuple[Floats, slice]
 """A matrix of patches, or of a part of each, and the rows of the weights that belong to it."""
@@ -37,7 +40,7 @@ class Taps:
         padded = context.scratch((chunk, height + 2 * padding, width + 2 * padding, channels))
         padded[...] = 0  # the border stays zero from here on
         self._inside = padded[:, padding : padding + height, padding : padding + width]
-        self._whole = self._run < 16
+        self._whole = has_whole_patches(kernel, channels)
         rows = self._height if self._whole else height + 2 * padding
         if self._whole:
             windows = sliding_window_view(padded, (kernel, kernel), axis=(1, 2))  # (n, H, W, C, k, k)
@@ -69,6 +72,11 @@ class Taps:
             (rows[i * step : (i + self._height) * step], slice(i * self._run, (i + 1) * self._run))
             for i in range(self._kernel)
         ]
+
+
+def has_whole_patches(kernel: int, channels: int) -> bool:
+    """Says whether `Taps` gives one matrix of whole patches, of less than kernel · 16 numbers each."""
+    return kernel * channels < _SHORT_ROW
 
 
 def add_products(taps: list[Tap], weight: Floats, out: Floats, part: Floats) -> None:

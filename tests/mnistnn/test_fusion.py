@@ -102,6 +102,19 @@ def test_norm_keeps_its_variance_where_the_mean_is_large() -> None:
     np.testing.assert_allclose(fused.arena.named()[name].value - 0.9, plain.arena.named()[name].value - 0.9, rtol=1e-2)
 
 
+@pytest.mark.parametrize("shape", [(28, 28, 1), (14, 14, 4), (14, 8, 7), (7, 7, 16)])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_a_first_convolution_may_have_any_number_of_channels(shape: tuple[int, int, int], kernel: int) -> None:
+    layers = (Conv2DSpec(filters=3, kernel=kernel), BatchNormSpec(), ReLUSpec(), MaxPool2DSpec(), FlattenSpec())
+    spec = NetworkSpec((InputSpec(shape=shape), *layers, DenseSpec(units=10)))
+    draw = np.random.default_rng(2)
+    images, labels = draw.integers(0, 256, (5, 28, 28)), draw.integers(0, 10, 5)
+    plain, fused = (Network(spec, batch_size=5, seed=1, dtype=np.float64, fused=fused) for fused in (False, True))
+    for expected, got in zip(step(plain, images, labels), step(fused, images, labels), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-7, atol=1e-9 * max(1.0, np.abs(expected).max()))
+    np.testing.assert_allclose(fused.arena.states, plain.arena.states, rtol=1e-9, atol=1e-9)
+
+
 def test_plan_takes_only_what_it_knows() -> None:
     spec = NetworkSpec(
         (
