@@ -74,7 +74,7 @@ def copy_params(network: Network, twin: nn.Sequential) -> None:
     modules = iter(m for m in twin if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d))
     with torch.no_grad():
         for name, map_shape in weight_maps(network).items():
-            own = {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+            own = {key.removeprefix(f"{name}/"): value for key, value in values.items() if key.startswith(f"{name}/")}
             module: Any = next(modules)
             if "gamma" in own:
                 own = {{"gamma": "weight", "beta": "bias"}.get(key, key): value for key, value in own.items()}
