@@ -1,4 +1,4 @@
-"""The same network in PyTorch, as its documentation would have it written: the rival in benchmarks, never imported else.
+"""The same network in PyTorch, as its documentation would have it written: the rival in benchmarks and nowhere else.
 
 NetworkSpec → nn.Sequential that takes (B, 1, 28, 28) pixels already scaled by `torch_images`.
 """
@@ -20,7 +20,11 @@ from mnistnn.layers.flatten import FlattenSpec
 from mnistnn.layers.input import InputSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.layers.relu import ReLUSpec
+from mnistnn.layers.sigmoid import SigmoidSpec
 from mnistnn.network import Network, NetworkSpec
+from mnistnn.optimizers import OptimizerSpec
+from mnistnn.optimizers.adam import Adam
+from mnistnn.optimizers.adamw import AdamW
 
 
 def torch_network(spec: NetworkSpec) -> nn.Sequential:
@@ -43,6 +47,8 @@ def torch_network(spec: NetworkSpec) -> nn.Sequential:
                 modules.append(norm(shape[0], eps=layer.eps, momentum=layer.momentum))
             case ReLUSpec():
                 modules.append(nn.ReLU())
+            case SigmoidSpec():
+                modules.append(nn.Sigmoid())
             case MaxPool2DSpec():
                 modules.append(nn.MaxPool2d(layer.size))
                 shape = (shape[0], shape[1] // layer.size, shape[2] // layer.size)
@@ -59,12 +65,31 @@ def torch_network(spec: NetworkSpec) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-def torch_images(spec: NetworkSpec, images: np.ndarray, *, channels_last: bool = False) -> torch.Tensor:
+def torch_optimizer(spec: OptimizerSpec, twin: nn.Module) -> torch.optim.Optimizer:
+    """Returns the same optimizer in PyTorch, in its fused kernel; weights decay, biases and norms do not."""
+    params = list(twin.parameters())
+    groups = [
+        {"params": [param for param in params if param.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [param for param in params if param.ndim == 1], "weight_decay": 0.0},
+    ]
+    match spec:
+        case AdamW():
+            kind = torch.optim.AdamW
+        case Adam():
+            kind = torch.optim.Adam
+        case _:
+            raise ValueError(f"no counterpart in PyTorch is written down for {spec!r}.")
+    return kind(groups, lr=spec.learning_rate, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=True)
+
+
+def torch_images(
+    spec: NetworkSpec, images: np.ndarray, *, channels_last: bool = False, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Returns images scaled as the net's input layer has it. Shape: (B, 28, 28) → (B, 1, 28, 28)."""
     first = spec.layers[0]
     assert isinstance(first, InputSpec)
     scale, offset = {"unit": (255.0, 0.0), "standard": (first.std, first.mean), "none": (1.0, 0.0)}[first.scaling]
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).float().sub_(offset).div_(scale)[:, None]
+    pixels = torch.tensor(images, dtype=dtype).sub_(offset).div_(scale)[:, None]
     return pixels.to(memory_format=torch.channels_last) if channels_last else pixels
 
 
