@@ -127,7 +127,9 @@ class Trainer:
         epoch: how many epochs are done.
         step: how many optimizer steps are done.
         steps_per_epoch: how many an epoch has.
+        images_per_epoch: the images that it goes through.
         best_epoch: the best validated epoch so far; 0 before the first.
+        batches, augmenters, loss, update: what a step is made of, besides the network; a profile puts clocks on them.
     """
 
     def __init__(
@@ -159,18 +161,19 @@ class Trainer:
         self.epoch = self.step = self.best_epoch = 0
         self.best: Snapshot | None = None
         self.optimizer_state: State = spec.optimizer.init(network.arena)
+        self.update: Callable[..., None] = spec.optimizer.update
         self.rngs = {
             "shuffle": np.random.Generator(np.random.PCG64(child_seed(seed, 0))),
             "augment": np.random.Generator(np.random.PCG64(child_seed(seed, 1))),
             **network.rngs,
         }
         self._monitor = monitor
-        self._batches = Batches(train, spec.batch_size)
+        self.batches = Batches(train, spec.batch_size)
         self.steps_per_epoch = math.ceil(len(train) / spec.batch_size)
-        self._images = len(train)
+        self.images_per_epoch = len(train)
         self._validation = None if validation is None else validation.take()
-        self._augmenters = [augment.build(IMAGE_SHAPE, spec.batch_size) for augment in spec.augment]
-        self._loss = SoftmaxCrossEntropy(
+        self.augmenters = [augment.build(IMAGE_SHAPE, spec.batch_size) for augment in spec.augment]
+        self.loss = SoftmaxCrossEntropy(
             network.classes, spec.batch_size, label_smoothing=spec.label_smoothing, dtype=network.arena.dtype
         )
 
@@ -206,12 +209,12 @@ class Trainer:
     def _train_epoch(self, stop: Callable[[], bool]) -> EpochMetrics:
         began = time.perf_counter()
         total, correct, rate = 0.0, 0, 0.0
-        for images, labels in self._batches.epoch(self.rngs["shuffle"]):
+        for images, labels in self.batches.epoch(self.rngs["shuffle"]):
             if stop():
                 raise Stopped(f"asked to stop in epoch {self.epoch + 1}")
             rate = self._train_step(images, labels)
-            total += self._loss.plain_loss * len(labels)
-            correct += self._loss.correct
+            total += self.loss.plain_loss * len(labels)
+            correct += self.loss.correct
         seconds = time.perf_counter() - began
         number = self.epoch + 1
         val_loss = val_accuracy = None
@@ -221,28 +224,28 @@ class Trainer:
                 raise Diverged(f"the validation loss is {val_loss} after epoch {number}")
         return EpochMetrics(
             epoch=number,
-            train_loss=total / self._images,
-            train_accuracy=correct / self._images,
+            train_loss=total / self.images_per_epoch,
+            train_accuracy=correct / self.images_per_epoch,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             seconds=seconds,
-            images_per_s=self._images / seconds,
+            images_per_s=self.images_per_epoch / seconds,
             learning_rate=rate,
         )
 
     def _train_step(self, images: UInt8s, labels: Ints) -> float:
         """Takes one step and returns its learning rate."""
-        for augmenter in self._augmenters:
+        for augmenter in self.augmenters:
             images = augmenter(images, self.rngs["augment"])
         network, spec = self.network, self.spec
-        loss = self._loss.forward(network.forward(images, train=True), labels)
+        loss = self.loss.forward(network.forward(images, train=True), labels)
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} in epoch {self.epoch + 1}, step {self.step + 1}")
-        network.backward(self._loss.backward())
+        network.backward(self.loss.backward())
         total_steps = spec.epochs * self.steps_per_epoch
         rate = float(spec.optimizer.learning_rate * spec.schedule.factor(self.step, total_steps))
         self.step += 1
-        spec.optimizer.update(self.optimizer_state, network.arena, learning_rate=rate, step=self.step)
+        self.update(self.optimizer_state, network.arena, learning_rate=rate, step=self.step)
         return rate
 
     def _keep_best(self, metrics: EpochMetrics) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.options import PATH, Section, Verbs, VerbWithNames, duration, options, show
+from sweeps.options import PATH, Section, Verbs, VerbWithNames, duration, options, refuse_beside, refuse_without, show
 from sweeps.paths import Paths, project_root
 from sweeps.workers.cores import one_thread
 
@@ -58,8 +58,14 @@ def _presets() -> Sequence[Section]:
 @click.option("--message", "-m", default="", help="A description for MLflow.")
 @click.option("--from", "start", metavar="MODEL", help="Begin with the weights of a .npz file or a trained net's name.")
 @click.option("--test", is_flag=True, help="Open the test images at the end, and count that.")
+@click.option("--profile", is_flag=True, help="Show where a step's time goes, layer by layer; keep and track nothing.")
+@click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="How many to profile.  [default: 100]")
+@click.option("--plain", is_flag=True, help="Profile the layers one by one, not the fused plan over them.")
 @options("data_dir", "tracking_uri", "seed", "json", "quiet")
+@click.pass_context
 def train(
+    ctx: click.Context,
+    /,
     preset: str,
     epochs: int | None,
     batch_size: int | None,
@@ -68,17 +74,29 @@ def train(
     seed: int | None,
     as_json: bool,
     quiet: bool,
+    profile: bool,
+    steps: int | None,
+    plain: bool,
     **chosen: Any,
 ) -> None:
     """Train one net outside a study.
 
     PRESET is a network with its recipe. The best epoch is kept, and all of it is tracked in MLflow.
     """
+    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    dataset = functools.partial(_dataset, data_dir, quiet)
+    common: dict[str, Any] = {"dataset": dataset, "changes": changes, "seed": seed or 0, "say": _log(quiet)}
+    if profile:
+        from sweeps.single.profile import profile_net
+
+        refuse_beside(ctx, "--profile", "epochs", "name", "message", "start", "test", "tracking_uri")
+        found = profile_net(preset, steps=steps or 100, plain=plain, **common)
+        _show(found.text(), found.to_dict(), as_json)
+        return
     from sweeps.single.train import train_net
 
-    chosen |= {"changes": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}}
-    chosen |= {"progress": not quiet, "say": _log(quiet), "seed": seed or 0}
-    trained = train_net(preset, root=project_root(), dataset=functools.partial(_dataset, data_dir, quiet), **chosen)
+    refuse_without(ctx, "--profile", "steps", "plain")
+    trained = train_net(preset, root=project_root(), progress=not quiet, **common, **chosen)
     _show(trained.text(), trained.to_dict(), as_json)
 
 

@@ -10,11 +10,22 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.exceptions import NoArgsIsHelpError
 
 from mnistnn.errors import Diverged, InputError, OutputError
 
-__all__ = ["PATH", "Section", "VerbWithNames", "Verbs", "duration", "options", "show"]
+__all__ = [
+    "PATH",
+    "Section",
+    "VerbWithNames",
+    "Verbs",
+    "duration",
+    "options",
+    "refuse_beside",
+    "refuse_without",
+    "show",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Section = tuple[str, list[tuple[str, str]]]
@@ -97,6 +108,29 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     from sweeps.config import parse_duration
 
     return None if value is None else parse_duration(value)
+
+
+def refuse_beside(ctx: click.Context, option: str, *names: str) -> None:
+    """Raises a UsageError where one of the params `names`, of no use beside `option`, was given on the command line."""
+    for given in _given(ctx, names):
+        raise click.UsageError(
+            f"{given} must not stand beside {option}, which has no use for it; leave one of them out"
+        )
+
+
+def refuse_without(ctx: click.Context, option: str, *names: str) -> None:
+    """Raises a UsageError where one of the params `names`, of use beside `option` only, was given."""
+    for given in _given(ctx, names):
+        raise click.UsageError(f"{given} must stand beside {option}; give that too, or leave {given} out")
+
+
+def _given(ctx: click.Context, names: Sequence[str]) -> list[str]:
+    """Returns those of the params that the user gave, as he writes them."""
+    return [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name in names and ctx.get_parameter_source(param.name) == ParameterSource.COMMANDLINE
+    ]
 
 
 PATH = click.Path(path_type=Path)

@@ -14,7 +14,6 @@ from mnistnn.data.dataset import Dataset
 from mnistnn.errors import CheckpointError, Diverged
 from mnistnn.metrics import accuracy, cross_entropy
 from mnistnn.network import Network, child_seed
-from mnistnn.presets import preset
 from mnistnn.recipe import Recipe
 from mnistnn.registry import augmentation, optimizer, schedule
 from mnistnn.training import EpochMetrics, Trainer
@@ -22,6 +21,7 @@ from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 from sweeps.single.kept import FILES, Trained, check_name, claim_folder, keep
 from sweeps.single.models import weights_path
+from sweeps.single.recipe import changed_preset
 from sweeps.tracking.address import check_reachable, resolve_uri
 from sweeps.tracking.cursor import pending_events
 from sweeps.tracking.environment import environment_tags
@@ -69,7 +69,7 @@ def train_net(
         InputError: something cannot be used; nothing was written.
         Diverged: the loss stopped being a finite number; the run is tracked as failed.
     """
-    recipe = _recipe(preset_name, changes or {})
+    recipe = changed_preset(preset_name, changes or {})
     weights = None if start is None else weights_path(start, root)
     network = _network(recipe, seed, weights, preset_name)
     split_seed = 0 if weights is None else _split_seed(weights)
@@ -113,15 +113,6 @@ def train_net(
             _ship(uri, root, folder, say)
             raise
     return replace(trained, run_id=_ship(uri, root, folder, say))
-
-
-def _recipe(name: str, changes: Mapping[str, Any]) -> Recipe:
-    """Returns a preset with the changes that are not None."""
-    recipe = preset(name)
-    wanted = {key: value for key, value in changes.items() if value is not None}
-    if (rate := wanted.pop("learning_rate", None)) is not None:
-        wanted["optimizer"] = replace(recipe.training.optimizer, learning_rate=rate)
-    return Recipe(recipe.network, replace(recipe.training, **wanted))
 
 
 def _network(recipe: Recipe, seed: int, weights: Path | None, preset_name: str) -> Network:
