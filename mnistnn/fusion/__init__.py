@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mnistnn.fusion.conv import FusedConv
-from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
-from mnistnn.fusion.taps import has_whole_patches
+from mnistnn.fusion.conv_norm import FusedConvNorm
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
@@ -26,7 +25,7 @@ from mnistnn.layers.relu import ReLU
 
 LayerKind = TypeVar("LayerKind", bound=Layer)
 
-__all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "fuse"]
+__all__ = ["FusedConv", "FusedConvNorm", "fuse"]
 
 
 def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
@@ -52,10 +51,8 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
             pool = None
         if norm is None:
             plan.append(FusedConv(conv, pool, context))
-        elif conv.input_grad or pool is None or not has_whole_patches(conv.kernel, conv.in_shape[2]):
-            plan.append(FusedConvNorm(conv, norm, pool, context))
         else:
-            plan.append(FusedInputConvNorm(conv, norm, pool, context))
+            plan.append(FusedConvNorm(conv, norm, pool, context))
     return plan
 
 

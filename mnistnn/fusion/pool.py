@@ -17,17 +17,12 @@ class ChunkPool:
     """2×2 max pooling of a chunk's maps, which remembers where each maximum stood."""
 
     def __init__(self, out_shape: Shape, chunk: int, context: BuildContext) -> None:
-        height, width, channels = out_shape
-        self._rows, self._columns = 2 * height, 2 * width
         # Whether the right number of the upper pair, that of the lower pair, and the lower pair won. On a tie none
         # did, so that the first in reading order gets the gradient.
         self._size = math.prod(out_shape)
         self._won = context.scratch((3, context.max_batch * self._size), np.bool_)
         self._pairs = context.scratch((3, chunk * self._size))
         self._shape = out_shape
-
-    def _corners(self, maps: Floats) -> list[Floats]:
-        return [maps[i : self._rows : 2, :, j : self._columns : 2] for i in (0, 1) for j in (0, 1)]
 
     def _views(self, images: slice) -> tuple[NDArray[np.bool_], Floats]:
         """Returns who won, and memory for pairs, of these images. Each is contiguous: NumPy casts without buffers."""
@@ -36,13 +31,13 @@ class ChunkPool:
         won = self._won[:, images.start * self._size : images.stop * self._size]
         return won.reshape(shape), self._pairs[:, : math.prod(shape[1:])].reshape(shape)
 
-    def forward(self, maps: Floats, out: Floats, images: slice, *, train: bool) -> None:
-        """Writes the maxima of `maps`, which are those of `images` in the batch, to `out`.
+    def forward(self, corners: list[Floats], out: Floats, images: slice, *, train: bool) -> None:
+        """Writes the maxima of squares, which are those of `images` in the batch, to `out`.
 
         Shape:
-            maps: (H, n, W, C); out: (n, H // 2, W // 2, C)
+            corners: four in reading order, each (H', n, W', C); out: (n, H', W', C)
         """
-        upper_left, upper_right, lower_left, lower_right = self._corners(maps)
+        upper_left, upper_right, lower_left, lower_right = corners
         won, (upper, lower, _) = self._views(images)
         np.maximum(upper_left, upper_right, out=upper)
         np.maximum(lower_left, lower_right, out=lower)
@@ -50,25 +45,25 @@ class ChunkPool:
             np.greater(upper_right, upper_left, out=won[0])
             np.greater(lower_right, lower_left, out=won[1])
             np.greater(lower, upper, out=won[2])
-        np.maximum(upper, lower, out=out.transpose(1, 0, 2, 3))
+        np.maximum(upper, lower, out=upper)
+        out[...] = upper.transpose(1, 0, 2, 3)
 
-    def backward(self, dy: Floats, dmaps: Floats, images: slice, *, add: bool) -> None:
+    def backward(self, dy: Floats, corners: list[Floats], images: slice, *, add: bool) -> None:
         """Puts the gradients where the maxima stood; `add` adds them to what is there, else the rest becomes 0.
 
         Shape:
-            dy: (n, H // 2, W // 2, C); dmaps: (H, n, W, C)
+            dy: (n, H', W', C); corners: four in reading order, each (H', n, W', C)
         """
         won, (upper, lower, right) = self._views(images)
         upper[...] = dy.transpose(1, 0, 2, 3)  # apart from the product, or NumPy would take buffers to cast all at once
         np.multiply(upper, won[2], out=lower)
         np.subtract(upper, lower, out=upper)
-        corners = self._corners(dmaps)
         for pair, pair_won, (dleft, dright) in ((upper, won[0], corners[:2]), (lower, won[1], corners[2:])):
+            np.multiply(pair, pair_won, out=right)
+            np.subtract(pair, right, out=pair)
             if add:
-                np.multiply(pair, pair_won, out=right)
                 np.add(dright, right, out=dright)
-                np.subtract(pair, right, out=right)
-                np.add(dleft, right, out=dleft)
+                np.add(dleft, pair, out=dleft)
             else:
-                np.multiply(pair, pair_won, out=dright)
-                np.subtract(pair, dright, out=dleft)
+                dright[...] = right
+                dleft[...] = pair

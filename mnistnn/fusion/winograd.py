@@ -1,0 +1,243 @@
+"""Convolution with a 3×3 kernel in two thirds of the multiplications: Winograd's F(2, 3) along the rows.
+
+Two outputs y₀, y₁ of three taps g over four inputs x₀ … x₃ need four products instead of six:
+
+    m₀ = (x₀ - x₂) g₀    m₁ = (x₁ + x₂)(g₀ + g₁ + g₂)/2    m₂ = (x₂ - x₁)(g₀ - g₁ + g₂)/2    m₃ = (x₁ - x₃) g₂
+    y₀ = m₀ + m₁ + m₂    y₁ = m₁ - m₂ - m₃
+
+Here x are rows of a map and g rows of the kernel, so each product is one of matrices: a row's windows of 3 columns,
+which are 3 · C neighbours in memory, by (3 · C, filters). Where a row begins at each column, the same memory serves all
+windows: nothing is unfolded. Even and odd rows lie apart, so every sum runs over one stretch of memory.
+
+Source: Winograd 1980; Lavin and Gray 2016, "Fast algorithms for convolutional neural networks". Their F(4, 3) needs
+half the products, but three times the sums, and loses digits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from mnistnn.fusion.chunk_conv import ChunkConv
+from mnistnn.layer import BuildContext
+from mnistnn.layers.conv2d import Conv2D
+from mnistnn.types import Floats, Shape
+
+__all__ = ["WinogradConv"]
+
+# What the largest array of a chunk takes, and the multiplications of one product: below a million, OpenBLAS takes
+# kernels that do not copy their operands first. Both measured, on maps of 7 to 28 rows and 16 to 64 channels.
+_CHUNK_BYTES = 1 << 21
+_PRODUCT = 1_000_000
+
+
+class WinogradConv(ChunkConv):
+    """See the module. Where squares of four are asked for, each of their corners lies in one stretch of memory.
+
+    Then the maps of a chunk lie as (2, 2, rows / 2, n, W' / 2, filters): even and odd rows, even and odd columns. Else,
+    or where a number of rows or columns is odd, as (2, rows / 2, n, W', filters).
+    """
+
+    def __init__(self, conv: Conv2D, context: BuildContext, used: Shape, *, squares: bool) -> None:
+        super().__init__(conv, context, used)
+        height, width, channels = conv.in_shape
+        (rows, columns), filters = used, self._filters
+        self._apart = squares and rows % 2 == columns % 2 == 0
+        self._pad, self._dpad = conv.padding, 2 - conv.padding
+        self._pairs, self._in_pairs = -(-rows // 2), -(-height // 2)
+        self.map_size = 2 * self._pairs * columns * filters
+        self.chunk = n = self._chunk_of(conv, context)
+        self._weight = context.scratch((4, 1, 3 * channels, filters))
+        self._x = _Rows(context, self._pairs, columns, channels, n)
+        self._products = context.scratch((2 * n * self.map_size,))
+        self._taps = context.scratch((4, columns, 3 * channels, filters))
+        self._taps_sum, self._taps_part = context.scratch((2, 4, 3 * channels, filters))
+        self._taps_sum[...] = 0
+        # The gradient by the maps, with the border that the full correlation of the input gradient looks at.
+        self._dmaps = _Rows(context, self._in_pairs, width, filters, n)
+        self._dpairs = context.scratch((2, self._pairs * n * (width + 2) * filters))
+        if conv.input_grad:
+            self._turned = context.scratch((4, 1, 3 * filters, channels))
+            self._dproducts = context.scratch((4 * self._in_pairs * n * width * channels,))
+
+    def _chunk_of(self, conv: Conv2D, context: BuildContext) -> int:
+        """Returns how many images to take at a time: as equal parts of the largest batch as can be."""
+        _, width, channels = conv.in_shape
+        rows_of_x, rows_of_dmaps = (2 * pairs * (width + 2) for pairs in (self._pairs, self._in_pairs))
+        largest = 2 * max(self.map_size, rows_of_x * channels, rows_of_dmaps * self._filters)
+        n = _CHUNK_BYTES // (largest * context.arena.dtype.itemsize)
+        fitting = _PRODUCT // (self._in_pairs * 3 * channels * self._filters)
+        n = max(1, min(n, max(fitting, 4), context.max_batch))
+        return -(-context.max_batch // -(-context.max_batch // n))
+
+    def set_weight(self, weight: Floats) -> None:
+        _transform_weight(weight, self._weight)
+
+    def forward(self, x: Floats, maps: Floats) -> None:
+        n, columns = len(x), self.used[1]
+        self._x.fill(x, self._pad)
+        windows = self._x.windows(n, self._pairs, columns)
+        products = self._products[: 2 * maps.size].reshape(4, -1)
+        if self._apart:
+            parts = products.reshape(4, 2, self._pairs * n, columns // 2, self._filters)
+            for j in (0, 1):
+                np.matmul(windows[:, j::2], self._weight, out=parts[:, j].transpose(0, 2, 1, 3))
+        else:
+            rows = products.reshape(4, self._pairs * n, columns, self._filters)
+            np.matmul(windows, self._weight, out=rows.transpose(0, 2, 1, 3))
+        _sum_products(products, *maps.reshape(2, -1))
+
+    def corners(self, maps: Floats) -> list[Floats]:
+        rows, columns = (size // 2 for size in self.used)
+        if self._apart:
+            return list(maps.reshape(4, rows, -1, columns, self._filters))
+        return [half[:rows, :, j : 2 * columns : 2] for half in self.even_odd(maps) for j in (0, 1)]
+
+    def even_odd(self, maps: Floats) -> tuple[Floats, Floats]:
+        rows, columns = self.used
+        even, odd = maps.reshape(2, self._pairs, -1, columns, self._filters)
+        return even, odd[: rows // 2]
+
+    def gradient_maps(self, n: int) -> Floats:
+        return self._products[: n * self.map_size]  # which the forward pass is done with
+
+    def take_gradient(self, n: int) -> None:
+        maps = self.gradient_maps(n)
+        halves = self._dmaps.rows(n, self.used, self._dpad)
+        if self._apart:
+            corners = [half[:, :, j::2] for half in halves for j in (0, 1)]
+            for corner, dmaps in zip(corners, self.corners(maps), strict=True):
+                corner[...] = dmaps
+        else:
+            for half, dmaps in zip(halves, self.even_odd(maps), strict=True):
+                half[...] = dmaps
+
+    def add_weight_gradient(self, x: Floats) -> None:
+        n, pairs, columns = len(x), self._pairs, self.used[1]
+        self._x.fill(x, self._pad)
+        windows = self._x.windows(n, pairs, columns).transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
+        even, odd = self._dmaps.pairs(n, pairs, self._dpad)
+        total, difference = self._dpairs[:, : even.size]
+        np.add(even, odd, out=total)
+        np.subtract(even, odd, out=difference)
+        for taps, part, dmaps in zip(self._taps, windows, (even, total, difference, odd), strict=True):
+            dcolumns = dmaps.reshape(pairs * n, -1, self._filters)[:, self._dpad : self._dpad + columns]
+            np.matmul(part, dcolumns.transpose(1, 0, 2), out=taps)
+        np.add.reduce(self._taps, axis=1, out=self._taps_part)
+        self._taps_sum += self._taps_part
+
+    def weight_gradient(self, grad: Floats) -> None:
+        first, total, difference, last = self._taps_sum
+        top, middle, bottom = grad.reshape(3, -1, self._filters)
+        np.subtract(total, difference, out=middle)
+        middle *= 0.5
+        total += difference
+        total *= 0.5
+        np.add(total, first, out=top)
+        np.subtract(total, last, out=bottom)
+        self._taps_sum[...] = 0
+
+    def set_turned_weight(self, weight: Floats) -> None:
+        _transform_weight(weight[::-1, ::-1].transpose(0, 1, 3, 2), self._turned)
+
+    def input_gradient(self, dx: Floats) -> None:
+        n, height, width, channels = dx.shape
+        shape = (self._in_pairs, n, width, channels)
+        products = self._dproducts[: 4 * math.prod(shape)].reshape(4, self._in_pairs * n, width, channels)
+        np.matmul(self._dmaps.windows(n, self._in_pairs, width), self._turned, out=products.transpose(0, 2, 1, 3))
+        even, odd = products[:2]
+        _sum_products(products, even, odd)
+        dx[:, ::2] = even.reshape(shape).transpose(1, 0, 2, 3)
+        dx[:, 1::2] = odd.reshape(shape)[: height // 2].transpose(1, 0, 2, 3)
+
+
+class _Rows:
+    """The padded rows of n images, even and odd ones apart, and the four rows that each pair of them becomes.
+
+    Args:
+        context: gives the buffers.
+        pairs: how many pairs of rows come out.
+        columns: how many columns come out; a row in has two more.
+        channels: numbers a pixel.
+        chunk: the most images.
+    """
+
+    def __init__(self, context: BuildContext, pairs: int, columns: int, channels: int, chunk: int) -> None:
+        self._shape = (pairs + 1, columns + 2, channels)
+        self._size = math.prod(self._shape)
+        self._padded = context.scratch((2, chunk * self._size))
+        self._padded[...] = 0
+        self._n = chunk
+        self._transformed = context.scratch((4, chunk * pairs * (columns + 2) * channels))
+
+    def _of(self, n: int) -> Floats:
+        """Returns the rows of n images. Shape: (2, pairs + 1, n, columns + 2, C)."""
+        if n != self._n:  # the border lies elsewhere then
+            self._padded[...] = 0
+            self._n = n
+        pairs, columns, channels = self._shape
+        return self._padded[:, : n * self._size].reshape(2, pairs, n, columns, channels)
+
+    def rows(self, n: int, size: Shape, pad: int) -> tuple[Floats, Floats]:
+        """Returns the even and the odd rows of maps that lie `pad` within the border. Shape: (rows, n, W, C) each."""
+        padded, (height, width) = self._of(n), size
+        even, odd = (
+            padded[(row + pad) % 2, (row + pad) // 2 :, :, pad : pad + width][: (height + 1 - row) // 2]
+            for row in (0, 1)
+        )
+        return even, odd
+
+    def pairs(self, n: int, pairs: int, pad: int) -> tuple[Floats, Floats]:
+        """Returns the even and the odd rows from the one at `pad` on, border and all, each as one vector."""
+        padded = self._of(n)
+        even, odd = (padded[(row + pad) % 2, (row + pad) // 2 :][:pairs].reshape(-1) for row in (0, 1))
+        return even, odd
+
+    def fill(self, x: Floats, pad: int) -> None:
+        """Takes maps, as much of them as comes out. Shape: x: (n, H, W, C)."""
+        rows, columns = 2 * self._shape[0] - pad, self._shape[1] - pad
+        x = x[:, :rows, :columns]
+        even, odd = self.rows(len(x), x.shape[1:3], pad)
+        even[...] = x[:, ::2].transpose(1, 0, 2, 3)
+        odd[...] = x[:, 1::2].transpose(1, 0, 2, 3)
+
+    def windows(self, n: int, pairs: int, columns: int) -> Floats:
+        """Returns the windows of three columns of the transformed rows. Shape: (4, columns, pairs · n, 3 · C)."""
+        _, width, channels = self._shape
+        step = n * width * channels
+        size = pairs * step
+        even, odd = self._of(n).reshape(2, -1)
+        upper, lower = even[:size], even[step : step + size]
+        first, last = odd[:size], odd[step : step + size]
+        rows = self._transformed[:, :size]
+        np.subtract(upper, lower, out=rows[0])
+        np.add(first, lower, out=rows[1])
+        np.subtract(lower, first, out=rows[2])
+        np.subtract(first, last, out=rows[3])
+        by_row, item = width * channels * rows.itemsize, rows.itemsize
+        shape, strides = (4, columns, pairs * n, 3 * channels), (rows.strides[0], channels * item, by_row, item)
+        return as_strided(rows, shape, strides)
+
+
+def _transform_weight(weight: Floats, out: Floats) -> None:
+    """Writes the four combinations of the kernel's rows. Shape: (3, 3, C, filters) → (4, 1, 3 · C, filters)."""
+    top, middle, bottom = weight
+    first, total, difference, last = out.reshape(4, *top.shape)
+    first[...] = top
+    last[...] = bottom
+    np.add(top, bottom, out=total)
+    np.subtract(total, middle, out=difference)
+    np.add(total, middle, out=total)
+    total *= 0.5
+    difference *= 0.5
+
+
+def _sum_products(products: Floats, even: Floats, odd: Floats) -> None:
+    """Writes the rows that the four products make; both may lie where the first two products do."""
+    first, total, difference, last = products
+    np.add(first, total, out=first)
+    np.subtract(total, difference, out=total)
+    np.add(first, difference, out=even)
+    np.subtract(total, last, out=odd)
