@@ -41,7 +41,8 @@ class Part:
         backward_ms: the same.
         ms: all of the part.
         share: of the step.
-        mflop: the multiplications and additions of its matrix products, both ways.
+        mflop: the multiplications and additions of its matrix products, both ways, as its definition has them:
+            a plan that finds a way round some of them is faster, and has not done less.
         gflops: those by the part's time; None without matrix products.
     """
 
@@ -60,7 +61,7 @@ class Profile:
     """Where a step's time goes. **Units**: MB of 10^6 bytes.
 
     Attributes:
-        parts: in the order of their work; their times add up to the step's, but for medians that do not add up.
+        parts: in the order of their work; their times add up to the step's.
         steps: over how many the medians are.
         batch_size: the images of a step.
         step_ms: the median of whole steps.
@@ -214,8 +215,11 @@ def _clocked(trainer: Trainer, clocks: _Clocks) -> Iterator[None]:
         while (batch := gather(left, None)) is not None:
             yield batch
 
-    kinds = [augmentation.name_of(spec) for spec in trainer.spec.augment]
-    augmenters = [clocks.on((kind, ""), each) for kind, each in zip(kinds, trainer.augmenters, strict=True)]
+    # A second augmentation of the same kind counts with the first.
+    augmenters = [
+        clocks.on((augmentation.name_of(spec), ""), each)
+        for spec, each in zip(trainer.spec.augment, trainer.augmenters, strict=True)
+    ]
     with contextlib.ExitStack() as stack:
 
         def put(owner: Any, name: str, value: Any) -> None:
@@ -235,8 +239,12 @@ def _clocked(trainer: Trainer, clocks: _Clocks) -> Iterator[None]:
         yield
 
 
-def _parts(trainer: Trainer, rows: list[dict[_Key, float]], batch_size: int) -> Iterator[Part]:
-    """Yields the parts in the order of their work."""
+def _parts(trainer: Trainer, rows: list[dict[_Key, float]], batch_size: int) -> list[Part]:
+    """Returns the parts in the order of their work.
+
+    The last is what the step takes besides: a little between the parts, and where other processes have the core at
+    times, the pauses, which hit now one part and now another and so show in no median but the whole step's.
+    """
     step_ms = _median_ms(row[_STEP] for row in rows)
 
     def part(name: str, layer: Layer | None = None, mflop: float = 0.0) -> Part:
@@ -256,19 +264,15 @@ def _parts(trainer: Trainer, rows: list[dict[_Key, float]], batch_size: int) -> 
             gflops=mflop / ms if mflop and ms else None,
         )
 
-    yield part(_BATCHING)
-    for name in dict.fromkeys(augmentation.name_of(spec) for spec in trainer.spec.augment):
-        yield part(name)
-    plan = trainer.network.plan
+    parts = [part(_BATCHING), *map(part, dict.fromkeys(map(augmentation.name_of, trainer.spec.augment)))]
     input_grad = False  # backward passes no gradient to what has no params below it
-    for name, layer in zip(plan_names(trainer.network), plan, strict=True):
+    for name, layer in zip(plan_names(trainer.network), trainer.network.plan, strict=True):
         products = 3 if input_grad else 2  # forward, by the weights, by the input
-        yield part(name, layer, products * 2 * layer.macs * batch_size / 1e6)
+        parts.append(part(name, layer, products * 2 * layer.macs * batch_size / 1e6))
         input_grad = input_grad or bool(layer.params)
-    yield part(_LOSS)
-    yield part(optimizer.name_of(trainer.spec.optimizer))
-    rest = _median_ms(2 * row[_STEP] - sum(row.values()) for row in rows)
-    yield Part(name=_REST, ms=rest, share=rest / step_ms)
+    parts += [part(_LOSS), part(optimizer.name_of(trainer.spec.optimizer))]
+    rest = step_ms - sum(each.ms for each in parts)
+    return [*parts, Part(name=_REST, ms=rest, share=rest / step_ms)]
 
 
 def plan_names(network: Network) -> list[str]:
