@@ -55,20 +55,18 @@ def sample() -> tuple[np.ndarray, np.ndarray]:
     return pixels, np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)
 
 
-def batches(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns the batches that steps go round and round through."""
+def batches(case: Case, count: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the batches that steps go round and round through: all of the sample, or `count`."""
     images, labels = sample()
-    return [
-        (images[start : start + case.batch_size], labels[start : start + case.batch_size])
-        for start in range(0, len(images) - case.batch_size + 1, case.batch_size)
-    ]
+    starts = range(0, len(images) - case.batch_size + 1, case.batch_size)[:count]
+    return [(images[start : start + case.batch_size], labels[start : start + case.batch_size]) for start in starts]
 
 
-def our_step(case: Case, *, fused: bool = True) -> Step:
-    """Returns this project's step, as its Trainer takes it."""
+def our_step(case: Case, *, fused: bool = True, count: int | None = None) -> Step:
+    """Returns this project's step, as its Trainer takes it, over `count` batches."""
     network = Network(case.network, batch_size=case.batch_size, seed=1, fused=fused)
     loss = SoftmaxCrossEntropy(network.classes, case.batch_size)
-    optimizer, data = case.optimizer, batches(case)
+    optimizer, data = case.optimizer, batches(case, count)
     state = optimizer.init(network.arena)
 
     def step(number: int) -> float:
@@ -96,13 +94,16 @@ def our_evaluation(case: Case, *, fused: bool = True) -> Evaluation:
     return evaluation
 
 
-def torch_step(case: Case, layout: str, *, wrap: Callable[[Any], Any] = lambda net: net) -> Step:
+def torch_step(
+    case: Case, layout: str, *, wrap: Callable[[Any], Any] = lambda net: net, count: int | None = None
+) -> Step:
     """Returns PyTorch's step.
 
     Args:
         case: the net.
         layout: one of `LAYOUTS`.
         wrap: what is made of the net before it trains, such as `torch.compile`.
+        count: how many batches to go through.
     """
     import torch
 
@@ -116,7 +117,10 @@ def torch_step(case: Case, layout: str, *, wrap: Callable[[Any], Any] = lambda n
     optimizer = torch_optimizer(case.optimizer, plain)
     loss = torch.nn.CrossEntropyLoss()
     net = wrap(plain.train())
-    data = [(torch_images(case.network, x, channels_last=last), torch.from_numpy(y)) for x, y in batches(case)]
+    data = [
+        (torch_images(case.network, images, channels_last=last), torch.from_numpy(labels))
+        for images, labels in batches(case, count)
+    ]
 
     def step(number: int) -> float:
         images, labels = data[number % len(data)]
@@ -137,8 +141,8 @@ def compiled(net: Any) -> Any:
     return torch.compile(net)
 
 
-def torch_evaluation(case: Case, layout: str, *, batch_size: int | None = None) -> Evaluation:
-    """Returns the same pass in PyTorch, in batches of the net's own size unless another is given."""
+def torch_evaluation(case: Case, layout: str) -> Evaluation:
+    """Returns the same pass in PyTorch. Larger batches than the net's own make it slower, not faster."""
     import torch
 
     from benchmarks.torch_nets import torch_images, torch_network
@@ -148,7 +152,7 @@ def torch_evaluation(case: Case, layout: str, *, batch_size: int | None = None) 
     if last:
         net = net.to(memory_format=torch.channels_last)
     pixels = torch_images(case.network, sample()[0], channels_last=last)
-    parts = pixels.split(batch_size or case.batch_size)
+    parts = pixels.split(case.batch_size)
 
     def evaluation() -> int:
         with torch.inference_mode():

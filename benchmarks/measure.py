@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Spread", "alternate", "limit_threads", "ratio", "sgemm_peak", "spread"]
+__all__ = ["ONE_THREAD", "Spread", "alternate", "cores", "limit_threads", "ratio", "sgemm_peak", "spread"]
 
-_TURN_S = 0.03
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""For the environment of a process, whose libraries then take no memory for more threads either."""
+
+_TURN_S = 0.06
 _LONGEST_TURN = 10
 
 
@@ -39,7 +42,7 @@ def ratio(rival_s: np.ndarray, own_s: np.ndarray) -> Spread:
 def alternate(calls: Mapping[str, Callable[[int], object]], rounds: int, *, warm_up: int = 2) -> dict[str, np.ndarray]:
     """Times calls in turns.
 
-    In each round each has one turn, of as many calls in a row as take 30 ms or so, so that it runs from its own cache
+    In each round each has one turn, of as many calls in a row as take 60 ms or so, so that it runs from its own cache
     as it does in a training. Each round begins with another, so that none always follows the same.
 
     Args:
@@ -62,8 +65,7 @@ def alternate(calls: Mapping[str, Callable[[int], object]], rounds: int, *, warm
         return seconds
 
     for name in calls:
-        for _ in range(warm_up):
-            seconds = take(name, 1)
+        seconds = min(take(name, 1) for _ in range(warm_up))
         turn[name] = min(_LONGEST_TURN, max(1, math.ceil(_TURN_S / seconds)))
     names = list(calls)
     found = {name: np.empty(rounds) for name in names}

@@ -64,16 +64,19 @@ class StepRow:
         return self.flop / (self.ms[OURS].middle / 1e3)
 
 
-def measure_step(case: Case, *, threads: int, rounds: int, compile_limit_s: float) -> StepRow:
+def measure_step(case: Case, *, threads: int, rounds: int, plain: bool = True, compile_limit_s: float = 0.0) -> StepRow:
     """Measures a net.
 
     Args:
         case: the net.
         threads: what the threads are limited to already; only noted.
         rounds: how many turns each contender has.
+        plain: whether to measure the plain layers too.
         compile_limit_s: how long `torch.compile` may take; 0 leaves it out.
     """
-    steps = {OURS: our_step(case), PLAIN: our_step(case, fused=False)}
+    steps = {OURS: our_step(case)}
+    if plain:
+        steps[PLAIN] = our_step(case, fused=False)
     steps |= {layout: torch_step(case, layout) for layout in LAYOUTS}
     if case.name == "report":
         steps[FLOAT64] = report_step(case)
