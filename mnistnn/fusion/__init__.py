@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mnistnn.fusion.conv import FusedConv
-from mnistnn.fusion.conv_norm import FusedConvNorm
+from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
+from mnistnn.fusion.windows import shares_patches
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
@@ -25,7 +26,7 @@ from mnistnn.layers.relu import ReLU
 
 LayerKind = TypeVar("LayerKind", bound=Layer)
 
-__all__ = ["FusedConv", "FusedConvNorm", "fuse"]
+__all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "fuse"]
 
 
 def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
@@ -51,8 +52,10 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
             pool = None
         if norm is None:
             plan.append(FusedConv(conv, pool, context))
-        else:
+        elif conv.input_grad or not shares_patches(conv.kernel, conv.in_shape[2]):
             plan.append(FusedConvNorm(conv, norm, pool, context))
+        else:
+            plan.append(FusedInputConvNorm(conv, norm, pool, context))
     return plan
 
 

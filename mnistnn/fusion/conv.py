@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistnn.fusion.chunk_conv import ChunkConv
+from mnistnn.fusion.chunk_conv import ChunkConv, interleave
 from mnistnn.fusion.pool import ChunkPool
-from mnistnn.fusion.taps import TapConv
+from mnistnn.fusion.windows import WindowConv
 from mnistnn.fusion.winograd import WinogradConv
 from mnistnn.im2col import chunks
 from mnistnn.layer import BuildContext, Layer
@@ -27,7 +27,7 @@ def chunk_conv(conv: Conv2D, context: BuildContext, used: Shape, *, squares: boo
     """Returns the fastest convolution of chunks; `squares` says that squares of four will be asked of its maps."""
     if conv.kernel == 3 and min(conv.in_shape[2], conv.out_shape[2]) >= _WINOGRAD_CHANNELS:
         return WinogradConv(conv, context, used, squares=squares)
-    return TapConv(conv, context, used)
+    return WindowConv(conv, context, used, squares=squares)
 
 
 class FusedConv(Layer):
@@ -90,9 +90,7 @@ class FusedConv(Layer):
         if self._pool:
             self._pool.forward(self._products.corners(maps), out, images, train=train)
         else:
-            even, odd = self._products.even_odd(maps)
-            out[:, ::2] = even.transpose(1, 0, 2, 3)
-            out[:, 1::2] = odd.transpose(1, 0, 2, 3)
+            interleave(*self._products.even_odd(maps), out)
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, H', W', filters), overwritten → (B, H, W, C)."""
@@ -113,7 +111,6 @@ class FusedConv(Layer):
         for images in chunks(len(dy), self._chunk):
             n = images.stop - images.start
             self._unpool(dy[images], products.gradient_maps(n), images)
-            products.take_gradient(n)
             products.add_weight_gradient(self._x[images])
             if conv.input_grad:
                 products.input_gradient(self._dx[images])
@@ -122,20 +119,11 @@ class FusedConv(Layer):
 
     def _unpool(self, dy: Floats, dmaps: Floats, images: slice) -> None:
         """Writes the gradient by the convolution's maps."""
-        if self._pool and any(size % 2 for size in self._products.used):
-            dmaps[...] = 0  # what fills no square gets no gradient
-        self._add_unpooled(dy, dmaps, images, add=False)
-
-    def _add_unpooled(self, dy: Floats, dmaps: Floats, images: slice, *, add: bool) -> None:
         if self._pool:
-            self._pool.backward(dy, self._products.corners(dmaps), images, add=add)
-            return
-        for i, half in enumerate(self._products.even_odd(dmaps)):
-            rows = dy[:, i::2].transpose(1, 0, 2, 3)
-            if add:
-                np.add(half, rows, out=half)
-            else:
-                half[...] = rows
+            self._pool.backward(dy, self._products.corners(dmaps), images, add=False)
+        else:
+            for i, half in enumerate(self._products.even_odd(dmaps)):
+                half[...] = dy[:, i::2].transpose(1, 0, 2, 3)
 
     def _repeat(self, channels: NDArray[Any], row: Floats) -> Floats:
         """Writes one number a channel along all of `row`, and returns it."""

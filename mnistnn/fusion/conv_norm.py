@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.fusion.conv import FusedConv
+from mnistnn.fusion.windows import WindowConv
 from mnistnn.im2col import chunks
 from mnistnn.layer import BuildContext
 from mnistnn.layers.batch_norm import BatchNorm
@@ -16,7 +17,7 @@ from mnistnn.layers.conv2d import Conv2D
 from mnistnn.layers.max_pool2d import MaxPool2D
 from mnistnn.types import Floats, Shape
 
-__all__ = ["FusedConvNorm"]
+__all__ = ["FusedConvNorm", "FusedInputConvNorm"]
 
 
 class FusedConvNorm(FusedConv):
@@ -30,7 +31,6 @@ class FusedConvNorm(FusedConv):
         self.params = (*conv.params, *norm.params)
         self._norm = norm
         self._count = math.prod(conv.out_shape[:2])  # numbers a channel, of one image
-        self._squares = context.scratch((self._chunk * self._products.map_size,))
         self._peaks = context.buffer(self.out_shape)
         self._signed = context.scratch(conv.weight.shape)
         # One number a channel each. All but the sign in float64: they are differences of large sums.
@@ -45,6 +45,7 @@ class FusedConvNorm(FusedConv):
 
     def _take_maps(self, context: BuildContext) -> Floats:
         """Returns memory for z of a whole batch, chunk after chunk."""
+        self._squares = context.scratch((self._chunk * self._products.map_size,))
         return context.scratch((context.max_batch * self._products.map_size,))
 
     def _maps_of(self, images: slice) -> Floats:
@@ -138,4 +139,49 @@ class FusedConvNorm(FusedConv):
         rows = self._products.rows_of(dmaps)
         np.multiply(self._products.rows_of(self._maps_of(images)), self._slope_row, out=rows)
         rows += self._level_row
-        self._add_unpooled(dy, dmaps, images, add=True)
+        if self._pool:
+            self._pool.backward(dy, self._products.corners(dmaps), images, add=True)
+        else:
+            for i, half in enumerate(self._products.even_odd(dmaps)):
+                half += dy[:, i::2].transpose(1, 0, 2, 3)
+
+
+class FusedInputConvNorm(FusedConvNorm):
+    """The same on a net's input, whose gradient nobody needs, with few numbers a patch.
+
+    z is linear in the patches p: with their sum s and G = Σ p pᵀ, both small, z's sums are W s, those of its squares
+    wᵀ G w for each filter's weights w, and the part of the weights' gradient that comes from `slope` · z + `level` is
+    G W `slope` + s `level`. So no pass over the maps is made for the norm, and z need not be kept.
+    """
+
+    def _take_maps(self, context: BuildContext) -> Floats:
+        return FusedConv._take_maps(self, context)
+
+    def _maps_of(self, images: slice) -> Floats:
+        return FusedConv._maps_of(self, images)
+
+    def _forward_product(self, x: Floats) -> tuple[NDArray[Any], NDArray[Any], int]:
+        products = self._products
+        assert isinstance(products, WindowConv)  # as `fuse` chose it
+        products.set_weight(self._signed)
+        for images in chunks(len(x), self._chunk):
+            maps = self._maps_of(images)
+            products.forward(x[images], maps)
+            products.add_moments(images.stop - images.start)
+            self._keep(maps, self._peaks[images], images, train=True)
+        self._patch_sum, self._patch_squares = products.patch_moments()
+        count = len(x) * self._count
+        patch_mean = self._patch_sum / count
+        covariance = self._patch_squares / count - np.outer(patch_mean, patch_mean)
+        exact = self._signed.reshape(-1, self._filters).astype(np.float64)
+        return patch_mean @ exact, np.maximum(np.einsum("pf,pf->f", exact, covariance @ exact), 0), count
+
+    def _backward(self, dy: Floats, weight: Floats) -> Floats:
+        dx = super()._backward(dy, weight)
+        grad = self._conv.weight.grad.reshape(-1, self._filters)
+        exact = weight.reshape(-1, self._filters).astype(np.float64)
+        grad += (self._patch_squares @ exact) * self._slope + np.outer(self._patch_sum, self._level)
+        return dx
+
+    def _unpool(self, dy: Floats, dmaps: Floats, images: slice) -> None:
+        FusedConv._unpool(self, dy, dmaps, images)

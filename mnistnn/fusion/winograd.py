@@ -20,7 +20,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from mnistnn.fusion.chunk_conv import ChunkConv
+from mnistnn.fusion.chunk_conv import ChunkConv, interleave
 from mnistnn.layer import BuildContext
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.types import Floats, Shape
@@ -34,21 +34,16 @@ _PRODUCT = 1_000_000
 
 
 class WinogradConv(ChunkConv):
-    """See the module. Where squares of four are asked for, each of their corners lies in one stretch of memory.
-
-    Then the maps of a chunk lie as (2, 2, rows / 2, n, W' / 2, filters): even and odd rows, even and odd columns. Else,
-    or where a number of rows or columns is odd, as (2, rows / 2, n, W', filters).
-    """
+    """See the module."""
 
     def __init__(self, conv: Conv2D, context: BuildContext, used: Shape, *, squares: bool) -> None:
-        super().__init__(conv, context, used)
-        height, width, channels = conv.in_shape
-        (rows, columns), filters = used, self._filters
-        self._apart = squares and rows % 2 == columns % 2 == 0
-        self._pad, self._dpad = conv.padding, 2 - conv.padding
-        self._pairs, self._in_pairs = -(-rows // 2), -(-height // 2)
-        self.map_size = 2 * self._pairs * columns * filters
-        self.chunk = n = self._chunk_of(conv, context)
+        super().__init__(conv, context, used, squares=squares)
+        (_, width, channels), columns, filters = conv.in_shape, used[1], self._filters
+        rows, dmap_rows = (4 * pairs * (width + 2) for pairs in (self._pairs, self._in_pairs))
+        largest = max(2 * self.map_size, rows * channels, dmap_rows * filters)
+        fitting = _PRODUCT // (self._in_pairs * 3 * channels * filters)
+        fitting = min(max(fitting, 4), _CHUNK_BYTES // (largest * context.arena.dtype.itemsize))
+        self.chunk = n = self._equal_parts(fitting)
         self._weight = context.scratch((4, 1, 3 * channels, filters))
         self._x = _Rows(context, self._pairs, columns, channels, n)
         self._products = context.scratch((2 * n * self.map_size,))
@@ -76,46 +71,19 @@ class WinogradConv(ChunkConv):
         _transform_weight(weight, self._weight)
 
     def forward(self, x: Floats, maps: Floats) -> None:
-        n, columns = len(x), self.used[1]
         self._x.fill(x, self._pad)
-        windows = self._x.windows(n, self._pairs, columns)
+        windows = self._x.windows(len(x), self._pairs, self.used[1])
         products = self._products[: 2 * maps.size].reshape(4, -1)
-        if self._apart:
-            parts = products.reshape(4, 2, self._pairs * n, columns // 2, self._filters)
-            for j in (0, 1):
-                np.matmul(windows[:, j::2], self._weight, out=parts[:, j].transpose(0, 2, 1, 3))
-        else:
-            rows = products.reshape(4, self._pairs * n, columns, self._filters)
-            np.matmul(windows, self._weight, out=rows.transpose(0, 2, 1, 3))
+        for columns, out in self._by_column(products, self._pairs * len(x)):
+            np.matmul(windows[:, columns], self._weight, out=out)
         _sum_products(products, *maps.reshape(2, -1))
-
-    def corners(self, maps: Floats) -> list[Floats]:
-        rows, columns = (size // 2 for size in self.used)
-        if self._apart:
-            return list(maps.reshape(4, rows, -1, columns, self._filters))
-        return [half[:rows, :, j : 2 * columns : 2] for half in self.even_odd(maps) for j in (0, 1)]
-
-    def even_odd(self, maps: Floats) -> tuple[Floats, Floats]:
-        rows, columns = self.used
-        even, odd = maps.reshape(2, self._pairs, -1, columns, self._filters)
-        return even, odd[: rows // 2]
 
     def gradient_maps(self, n: int) -> Floats:
         return self._products[: n * self.map_size]  # which the forward pass is done with
 
-    def take_gradient(self, n: int) -> None:
-        maps = self.gradient_maps(n)
-        halves = self._dmaps.rows(n, self.used, self._dpad)
-        if self._apart:
-            corners = [half[:, :, j::2] for half in halves for j in (0, 1)]
-            for corner, dmaps in zip(corners, self.corners(maps), strict=True):
-                corner[...] = dmaps
-        else:
-            for half, dmaps in zip(halves, self.even_odd(maps), strict=True):
-                half[...] = dmaps
-
     def add_weight_gradient(self, x: Floats) -> None:
         n, pairs, columns = len(x), self._pairs, self.used[1]
+        self._pad_gradient(n)
         self._x.fill(x, self._pad)
         windows = self._x.windows(n, pairs, columns).transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
         even, odd = self._dmaps.pairs(n, pairs, self._dpad)
@@ -127,6 +95,18 @@ class WinogradConv(ChunkConv):
             np.matmul(part, dcolumns.transpose(1, 0, 2), out=taps)
         np.add.reduce(self._taps, axis=1, out=self._taps_part)
         self._taps_sum += self._taps_part
+
+    def _pad_gradient(self, n: int) -> None:
+        """Copies what was written to `gradient_maps` to where its border is."""
+        maps = self.gradient_maps(n)
+        halves = self._dmaps.rows(n, self.used, self._dpad)
+        if self._apart:
+            corners = [half[:, :, j::2] for half in halves for j in (0, 1)]
+            for corner, dmaps in zip(corners, self.corners(maps), strict=True):
+                corner[...] = dmaps
+        else:
+            for half, dmaps in zip(halves, self.even_odd(maps), strict=True):
+                half[...] = dmaps
 
     def weight_gradient(self, grad: Floats) -> None:
         first, total, difference, last = self._taps_sum
@@ -143,14 +123,13 @@ class WinogradConv(ChunkConv):
         _transform_weight(weight[::-1, ::-1].transpose(0, 1, 3, 2), self._turned)
 
     def input_gradient(self, dx: Floats) -> None:
-        n, height, width, channels = dx.shape
+        n, _, width, channels = dx.shape
         shape = (self._in_pairs, n, width, channels)
         products = self._dproducts[: 4 * math.prod(shape)].reshape(4, self._in_pairs * n, width, channels)
         np.matmul(self._dmaps.windows(n, self._in_pairs, width), self._turned, out=products.transpose(0, 2, 1, 3))
         even, odd = products[:2]
         _sum_products(products, even, odd)
-        dx[:, ::2] = even.reshape(shape).transpose(1, 0, 2, 3)
-        dx[:, 1::2] = odd.reshape(shape)[: height // 2].transpose(1, 0, 2, 3)
+        interleave(even.reshape(shape), odd.reshape(shape), dx)
 
 
 class _Rows:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mnistnn.arena import Arena
 from mnistnn.errors import SpecError
-from mnistnn.fusion import FusedConv, FusedConvNorm
+from mnistnn.fusion import FusedConv, FusedConvNorm, FusedInputConvNorm
 from mnistnn.layer import BuildContext, LayerSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
@@ -143,6 +143,8 @@ def test_plan_takes_only_what_it_knows() -> None:
         "Flatten",
         "Dense",
     ]
+    first = NetworkSpec((InputSpec(), Conv2DSpec(), BatchNormSpec(), ReLUSpec(), MaxPool2DSpec(), FlattenSpec()))
+    assert type(Network(first).plan[1]) is FusedInputConvNorm
 
 
 def test_of_equal_maxima_the_first_gets_the_gradient() -> None:
