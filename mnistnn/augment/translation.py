@@ -29,24 +29,36 @@ class Translation(AugmentationSpec):
 
 
 class _Translator:
-    """Lays each image into a canvas that is `shift` larger on every side, and cuts out the middle."""
+    """Moves images as rows of H · W bytes: one by d rows and r columns is the same bytes, d · W + r further on.
+
+    They are laid so into rows that are longer at both ends, out of which the middle is cut. What runs over the end of
+    one picture row into the next is zeroed in the same pass.
+    """
 
     def __init__(self, shift: int, image_shape: Shape, max_batch: int) -> None:
         height, width = image_shape
-        self._shift = shift
-        self._canvas = np.empty((max_batch, height + 2 * shift, width + 2 * shift), np.uint8)
-        self._middle = self._canvas[:, shift : shift + height, shift : shift + width]
-        # (B, 2 shift + 1, 2 shift + 1, H, W): every place where an image can lie
-        self._places = sliding_window_view(self._canvas, (height, width), axis=(1, 2), writeable=True)
+        size, margin = height * width, shift * (width + 1)
+        self._shift, self._width = shift, width
+        self._canvas = np.empty((max_batch, margin + size + margin), np.uint8)
+        self._middle = self._canvas[:, margin : margin + size]
+        # (B, 2 · margin + 1, H · W): every place where an image can lie
+        self._places = sliding_window_view(self._canvas, size, axis=1, writeable=True)
+        columns = np.arange(width) - np.arange(-shift, shift + 1)[:, None]  # (2 · shift + 1, W): where each comes from
+        inside = np.where((columns >= 0) & (columns < width), 255, 0).astype(np.uint8)
+        self._inside = np.tile(inside, height)  # (2 · shift + 1, H · W)
         self._rows = np.arange(max_batch)
+        self._kept = np.empty((max_batch, size), np.uint8)
         self._out = np.empty((max_batch, height, width), np.uint8)
 
     def __call__(self, images: UInt8s, rng: np.random.Generator) -> UInt8s:
         """Shape: images: (b, H, W) → the same."""
         n = len(images)
-        out = self._out[:n]
+        out, kept = self._out[:n], self._kept[:n]
         down, right = rng.integers(0, 2 * self._shift, size=(2, n), endpoint=True)
+        np.take(self._inside, right, axis=0, out=kept, mode="clip")
+        down *= self._width
+        down += right
         self._canvas[:n] = 0
-        self._places[self._rows[:n], down, right] = images
-        np.copyto(out, self._middle[:n])
+        self._places[self._rows[:n], down] = images.reshape(kept.shape)
+        np.bitwise_and(self._middle[:n], kept, out=out.reshape(kept.shape))
         return out
