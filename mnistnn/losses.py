@@ -38,29 +38,41 @@ class SoftmaxCrossEntropy:
         self._classes = classes
         self._shifted = np.empty((max_batch, classes), dtype)
         self._probs = np.empty((max_batch, classes), dtype)
+        self._sums = np.empty((max_batch, 1), dtype)
+        self._losses = np.empty(max_batch, dtype)
+        self._ones = np.ones((classes, 1), dtype)
         self._rows = np.arange(max_batch)
+        self._starts = classes * self._rows  # of each row among all numbers
         self.correct = 0
         self.plain_loss = 0.0
 
     def forward(self, logits: Floats, labels: Ints) -> float:
         """Returns the loss; `correct` then counts the hits and `plain_loss` is the loss without smoothing.
 
+        A row has few numbers, for which NumPy's sums and maxima along it are slow: the sum is a product with ones, and
+        the maximum is what `argmax` has found.
+
         Shape:
             logits: (B, classes); labels: (B,)
         """
         n = len(logits)
-        shifted, probs, rows = self._shifted[:n], self._probs[:n], self._rows[:n]
-        self.correct = int(np.count_nonzero(logits.argmax(axis=1) == labels))
-        np.subtract(logits, logits.max(axis=1, keepdims=True), out=shifted)
+        shifted, probs, sums, losses = self._shifted[:n], self._probs[:n], self._sums[:n], self._losses[:n]
+        rows = self._rows[:n]
+        likeliest = logits.argmax(axis=1)
+        self.correct = int(np.count_nonzero(likeliest == labels))
+        np.subtract(logits, logits[rows, likeliest, None], out=shifted)
         np.exp(shifted, out=probs)
-        sums = probs.sum(axis=1, keepdims=True)
-        probs /= sums
+        np.matmul(probs, self._ones, out=sums)
         log_sums = np.log(sums[:, 0])  # each sum is at least 1
         self._labels = labels
-        self.plain_loss = float(np.mean(log_sums - shifted[rows, labels], dtype=np.float64))
+        np.subtract(log_sums, shifted[rows, labels], out=losses)
+        self.plain_loss = float(np.add.reduce(losses, dtype=np.float64)) / n
         if not self._smoothing:
             return self.plain_loss
-        to_uniform = float(np.mean(log_sums - shifted.mean(axis=1), dtype=np.float64))
+        np.matmul(shifted, self._ones[:, 0], out=losses)
+        losses /= self._classes
+        np.subtract(log_sums, losses, out=losses)
+        to_uniform = float(np.add.reduce(losses, dtype=np.float64)) / n
         return (1 - self._smoothing) * self.plain_loss + self._smoothing * to_uniform
 
     def backward(self) -> Floats:
@@ -70,9 +82,10 @@ class SoftmaxCrossEntropy:
             (B, classes)
         """
         n = len(self._labels)
-        dlogits = self._probs[:n]
-        dlogits[self._rows[:n], self._labels] -= 1 - self._smoothing
+        dlogits, sums = self._probs[:n], self._sums[:n]
+        sums *= n
+        dlogits /= sums
+        dlogits.reshape(-1)[self._starts[:n] + self._labels] -= (1 - self._smoothing) / n
         if self._smoothing:
-            dlogits -= self._smoothing / self._classes
-        dlogits /= n
+            dlogits -= self._smoothing / (self._classes * n)
         return dlogits
