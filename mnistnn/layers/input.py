@@ -51,7 +51,8 @@ class Input(Layer):
     def forward(self, x: Images, *, train: bool) -> Floats:
         """Scales; `x` may be uint8 or float, in pixel units."""
         y = self._y[: len(x)]
-        np.multiply(x.reshape(y.shape), self._factor, out=y, dtype=y.dtype, casting="same_kind")
+        np.copyto(y, x.reshape(y.shape), casting="same_kind")  # a product with bytes would cast by way of a buffer
+        y *= self._factor
         if self._offset:
             y += self._offset
         return y
