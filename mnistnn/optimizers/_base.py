@@ -65,13 +65,13 @@ def blocks(arena: Arena, *vectors: Floats, l2: float = 0.0, shrink: float = 1.0)
         shrink: the weights are multiplied by this.
     """
     scratch = arena.scratch(1)[0]
-    for first, last in ((0, arena.n_decay), (arena.n_decay, arena.params.size)):
-        for start in range(first, last, BLOCK):
-            block = slice(start, min(start + BLOCK, last))
-            params, grads, work = arena.params[block], arena.grads[block], scratch[: block.stop - start]
-            if l2 and start < arena.n_decay:
-                np.multiply(params, l2, out=work)
-                np.add(grads, work, out=grads)
-            if shrink != 1 and start < arena.n_decay:
-                np.multiply(params, shrink, out=params)
-            yield params, grads, *(vector[block] for vector in vectors), work
+    for start in range(0, arena.params.size, BLOCK):
+        block = slice(start, min(start + BLOCK, arena.params.size))
+        params, grads, work = arena.params[block], arena.grads[block], scratch[: block.stop - start]
+        decayed = max(0, arena.n_decay - start)  # weights come first
+        if l2 and decayed:
+            np.multiply(params[:decayed], l2, out=work[:decayed])
+            np.add(grads[:decayed], work[:decayed], out=grads[:decayed])
+        if shrink != 1 and decayed:
+            np.multiply(params[:decayed], shrink, out=params[:decayed])
+        yield params, grads, *(vector[block] for vector in vectors), work
