@@ -7,13 +7,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+BENCH := $(VENV)/.bench
 BUDGET_ARGS := $(if $(BUDGET),--set budget.time=$(BUDGET))
 # Tests train small nets, on which the threads of a BLAS only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev data sweep ui train submission test test-fast lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep ui train submission test test-fast bench lint lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -21,12 +22,12 @@ help: ## show this help
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo '  PYTHON=/path/to/python3 picks the interpreter, ARGS="..." adds options to sweep, train, ui and test;'
+	@echo '  PYTHON=/path/to/python3 picks the interpreter, ARGS="..." adds options to sweep, train, ui, test, bench;'
 	@echo '  the commands behind these targets: $(PY) -m sweeps --help'
 
 # An environment whose interpreter has gone (a system's upgrade) is made again.
 ifneq ($(shell $(PY) -c 'print("runs")' 2>/dev/null),runs)
-$(RUNTIME) $(DEV): again
+$(RUNTIME) $(DEV) $(BENCH): again
 endif
 again:
 
@@ -36,10 +37,16 @@ $(RUNTIME): requirements.lock pyproject.toml tools/setup.py
 $(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py
 	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py dev
 
+$(BENCH): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py
+	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py bench
+
 setup: $(RUNTIME) ## make .venv with what a sweep needs (all other targets do it by themselves)
 	@echo 'ready: $(PY)'
 
 setup-dev: $(DEV) ## the same with what tests and lint need
+	@echo 'ready: $(PY)'
+
+setup-bench: $(BENCH) ## the same with PyTorch, which benchmarks compare with and some tests too
 	@echo 'ready: $(PY)'
 
 data: $(RUNTIME) ## find or fetch MNIST, check it, and say where it is (MNIST_DIR=folder: another data set)
@@ -64,6 +71,14 @@ test: $(DEV) ## run all tests
 
 test-fast: $(DEV) ## run the tests that take no processes, kills or browsers
 	@$(ONE_THREAD) $(PY) -m pytest -m 'not slow and not kill and not browser' $(ARGS)
+
+# Within the side-by-side run BLAS gets its threads count by count; a quick one leaves docs/ as it is.
+bench: $(BENCH) ## layers and nets, then side by side with PyTorch, written to docs/ (ARGS=--quick: two minutes)
+	@$(ONE_THREAD) $(PY) -m pytest benchmarks/bench_layers.py benchmarks/bench_nets.py $(BENCH_TABLE)
+	@$(PY) benchmarks/side_by_side.py --parts all --draws 50 --threads 1 --threads all --compile-limit 120 \
+		$(if $(findstring --quick,$(ARGS)),,--output docs) $(ARGS)
+BENCH_TABLE = --quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3 --benchmark-sort=name \
+	--benchmark-columns=min,median,iqr,rounds
 
 lint: $(DEV) ## ruff, mypy and the import contracts
 	@$(PY) -m ruff check .

@@ -85,9 +85,9 @@ def _draw_draws(axes: Any, rows: list[StepRow]) -> None:
         middle = float(np.median([row.ratio.middle for row in ranked]))
         faster = sum(row.ratio.middle > 1 for row in ranked)
         axes.axhline(middle, color=_FASTER, linewidth=1.2, linestyle="--", zorder=1)
-        title = f"{len(ranked)} draws from the default space: {faster} faster, median {middle:.2f}×"
+        title = f"{len(ranked)} draws: {faster} faster, median {middle:.2f}× (dashed)"
         axes.set_title(title, fontsize=11, loc="left")
-        axes.set_xlabel("nets, by their ratio (one thread)")
+        axes.set_xlabel("nets of the default space, in order")
     else:
         axes.set_title("no draws in this run", fontsize=11, loc="left")
     axes.set_xlim(0, len(ranked) + 1)

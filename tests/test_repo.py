@@ -53,6 +53,12 @@ def test_the_locks_hold_what_the_project_asks_for(project: dict[str, Any]) -> No
     assert runtime.items() <= dev.items()  # so the stamp of `dev` may stand for both
 
 
+def test_what_benchmarks_compare_with_is_pinned_but_in_no_lock(project: dict[str, Any]) -> None:
+    (requirement,) = project["project"]["optional-dependencies"]["bench"]
+    assert re.fullmatch(r"torch==\d+\.\d+\.\d+", requirement)
+    assert "torch" not in pins("requirements-dev.lock")
+
+
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
 def test_the_locks_name_no_place_and_pin_every_file(name: str) -> None:
     text = (ROOT / name).read_text()
@@ -101,8 +107,17 @@ def test_make_submission_takes_its_input() -> None:
 
 
 @needs_make
+def test_a_quick_bench_leaves_the_docs_alone() -> None:
+    full, quick = make("--dry-run", "bench").stdout, make("--dry-run", "bench", "ARGS=--quick").stdout
+    assert "--parts all" in full
+    assert "--output docs" in full
+    assert "--output" not in quick
+    assert quick.rstrip().endswith("--quick")
+
+
+@needs_make
 @pytest.mark.parametrize(
-    ("target", "level"), [("test", "dev"), ("lint", "dev"), ("ui", "runtime"), ("data", "runtime")]
+    ("target", "level"), [("test", "dev"), ("lint", "dev"), ("bench", "bench"), ("ui", "runtime"), ("data", "runtime")]
 )
 def test_every_target_sets_itself_up(target: str, level: str) -> None:
     assert f"setup.py {level}" in make("--dry-run", "--always-make", target).stdout
@@ -206,9 +221,24 @@ def test_a_finished_setup_leaves_its_stamps(
     assert setup_script.main("dev") == 0
     assert (tmp_path / ".runtime").exists()
     assert (tmp_path / ".dev").exists()
+    assert not (tmp_path / ".bench").exists()
     said = capsys.readouterr().err
     assert "unpacking 2 packages" in said
     assert "ERROR" not in said
+
+
+def test_the_setup_for_benchmarks_adds_pytorch_to_the_dev_lock(
+    setup_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: dict[str, Any]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(setup_script, "pip", lambda *arguments: asked.append(arguments) or 0)
+    fake_pip(tmp_path / "bin" / "python", 0)
+    assert setup_script.main("bench") == 0
+    lock, own, extra = asked
+    assert lock == ("--require-hashes", "-r", str(ROOT / "requirements-dev.lock"))
+    assert own[-2:] == ("-e", str(ROOT))
+    assert extra == tuple(project["project"]["optional-dependencies"]["bench"])
+    assert {path.name for path in tmp_path.glob(".*")} == {".runtime", ".dev", ".bench"}
 
 
 def test_a_setup_that_fails_shows_pips_lines(
@@ -232,7 +262,9 @@ def test_an_environment_whose_interpreter_is_gone_does_not_start(setup_script: M
 
 def test_ci_runs_the_command_that_the_readme_names() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert lines[-1] == "exec make test </dev/null"
+    assert any(line.startswith("make setup-bench") for line in lines)
     assert "make test" in (ROOT / "README.md").read_text()
     subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)
 

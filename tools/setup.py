@@ -1,6 +1,6 @@
 """Makes `.venv` and installs a lock and this project into it. `make` runs it; it needs nothing but Python.
 
-Usage: setup.py {runtime,dev}
+Usage: setup.py {runtime,dev,bench}
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
 # Compiled once here; pip would compile every file of 90 packages, of which a sweep imports a fifth.
 IMPORTED = "import matplotlib.pyplot, mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, pandas, pooch"
 LOCKS = {"runtime": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.lock"}
+LEVELS = ("runtime", "dev", "bench")  # each holds all that the one before does
 
 
 def main(level: str) -> int:
@@ -27,19 +29,30 @@ def main(level: str) -> int:
     if not starts(PYTHON):
         say(f"making .venv with Python {sys.version.split()[0]} ({sys.executable})")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-    say(f"installing what {LOCKS[level].name} lists; about a minute when it has to be downloaded")
-    code = pip("--require-hashes", "-r", str(LOCKS[level])) or pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    lock = LOCKS["runtime" if level == "runtime" else "dev"]
+    say(f"installing what {lock.name} lists; about a minute when it has to be downloaded")
+    code = pip("--require-hashes", "-r", str(lock)) or pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    if level == "bench" and not code:
+        extra = bench_extra()
+        say(f"installing {', '.join(extra)}; much longer when it has to be downloaded")
+        code = pip(*extra)
     if code:
         say("error: the installation failed; see pip's lines above, and run the same command again.")
         return code
     say("compiling what a sweep imports")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run([str(PYTHON), "-c", IMPORTED], cwd=VENV, env=environment, capture_output=True)
-    # The dev lock holds all that the runtime lock does.
-    for stamp in ["runtime", "dev"] if level == "dev" else ["runtime"]:
+    for stamp in LEVELS[: LEVELS.index(level) + 1]:
         (VENV / f".{stamp}").touch()
     say(f"ready in {time.monotonic() - started:.0f} s")
     return 0
+
+
+def bench_extra() -> list[str]:
+    """Returns what benchmarks need besides: pinned, but in no lock, for builds with and without CUDA have other hashes."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        extra: list[str] = tomllib.load(file)["project"]["optional-dependencies"]["bench"]
+    return extra
 
 
 def starts(python: Path) -> bool:
@@ -86,7 +99,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["runtime"], ["dev"]):
+    if len(sys.argv) != 2 or sys.argv[1] not in LEVELS:
         sys.exit(__doc__)
     try:
         sys.exit(main(sys.argv[1]))
