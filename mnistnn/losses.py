@@ -39,7 +39,8 @@ class SoftmaxCrossEntropy:
         self._shifted = np.empty((max_batch, classes), dtype)
         self._probs = np.empty((max_batch, classes), dtype)
         self._sums = np.empty((max_batch, 1), dtype)
-        self._losses = np.empty(max_batch, dtype)
+        self._log_sums, self._losses = np.empty((2, max_batch), dtype)
+        self._likeliest = np.empty(max_batch, np.intp)
         self._ones = np.ones((classes, 1), dtype)
         self._rows = np.arange(max_batch)
         self._starts = classes * self._rows  # of each row among all numbers
@@ -58,12 +59,12 @@ class SoftmaxCrossEntropy:
         n = len(logits)
         shifted, probs, sums, losses = self._shifted[:n], self._probs[:n], self._sums[:n], self._losses[:n]
         rows = self._rows[:n]
-        likeliest = logits.argmax(axis=1)
+        likeliest = logits.argmax(axis=1, out=self._likeliest[:n])
         self.correct = int(np.count_nonzero(likeliest == labels))
         np.subtract(logits, logits[rows, likeliest, None], out=shifted)
         np.exp(shifted, out=probs)
         np.matmul(probs, self._ones, out=sums)
-        log_sums = np.log(sums[:, 0])  # each sum is at least 1
+        log_sums = np.log(sums[:, 0], out=self._log_sums[:n])  # each sum is at least 1
         self._labels = labels
         np.subtract(log_sums, shifted[rows, labels], out=losses)
         self.plain_loss = float(np.add.reduce(losses, dtype=np.float64)) / n
