@@ -42,10 +42,14 @@ class ChunkConv(ABC):
         self._pad, self._dpad = conv.padding, conv.kernel - 1 - conv.padding
         self._max_batch = context.max_batch
 
-    def _equal_parts(self, n: int) -> int:
-        """Returns how many images to take at a time, `n` at most: as equal parts of the largest batch as can be."""
-        parts = -(-self._max_batch // max(1, n))
-        return -(-self._max_batch // parts)
+    def _even_parts(self, n: int) -> int:
+        """Returns how many images to take at a time, `n` at most: of the largest batch no short part is left over.
+
+        Where that would make them much smaller, the parts are as equal as can be.
+        """
+        batch, n = self._max_batch, max(1, min(n, self._max_batch))
+        even = next(size for size in range(n, 0, -1) if batch % size == 0)
+        return even if 2 * even >= n else -(-batch // -(-batch // n))
 
     def rows_of(self, maps: Floats) -> Floats:
         """Returns the maps, whole rows at a time, in any order. Shape: (n · map_size,) → (rows · n, W' · filters)."""
@@ -88,12 +92,16 @@ class ChunkConv(ABC):
         """Writes the maps of a chunk. Shape: x: (n, H, W, C); maps: (n · map_size,)."""
 
     @abstractmethod
-    def gradient_maps(self, n: int) -> Floats:
-        """Returns memory for the gradient by the maps of n images, in their own order. Shape: (n · map_size,)."""
+    def gradient_corners(self, n: int) -> list[Floats]:
+        """Returns memory for the gradient by the maps of n images, as `corners` gives the maps."""
+
+    @abstractmethod
+    def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
+        """Returns memory for the gradient by the maps of n images, as `even_odd` gives the maps."""
 
     @abstractmethod
     def add_weight_gradient(self, x: Floats) -> None:
-        """Adds a chunk's part, by what was written to `gradient_maps`, to the gradient. Shape: x: (n, H, W, C)."""
+        """Adds a chunk's part, by what was written to its memory, to the gradient. Shape: x: (n, H, W, C)."""
 
     @abstractmethod
     def weight_gradient(self, grad: Floats) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistnn.fusion.chunk_conv import ChunkConv, interleave
+from mnistnn.fusion.chunk_conv import ChunkConv
 from mnistnn.fusion.pool import ChunkPool
 from mnistnn.fusion.windows import WindowConv
 from mnistnn.fusion.winograd import WinogradConv
@@ -74,23 +74,28 @@ class FusedConv(Layer):
             self._x = x
         y = self._y[: len(x)]
         self._products.set_weight(weight)
+        row = None if bias is None else self._repeat(bias, self._row)
         for images in chunks(len(x), self._chunk):
             maps = self._maps_of(images if train else slice(0, images.stop - images.start))
-            out = y[images]
             self._products.forward(x[images], maps)
-            self._keep(maps, out, images, train=train)
-            if bias is not None:
-                rows = out.reshape(-1, len(self._row))
-                rows += self._repeat(bias, self._row)
-            np.maximum(out, 0, out=out)
+            for result, out in self._results(maps, y[images], images, train=train):
+                if row is not None:
+                    rows = result.reshape(-1, len(row))
+                    rows += row
+                np.maximum(result, 0, out=out)
         return y
 
-    def _keep(self, maps: Floats, out: Floats, images: slice, *, train: bool) -> None:
-        """Writes the maps of a chunk, or their maxima, to `out`. Shape: (n · map_size,) → (n, H', W', filters)."""
+    def _results(self, maps: Floats, y: Floats, images: slice, *, train: bool) -> list[tuple[Floats, Floats]]:
+        """Returns the maps of a chunk, or their maxima, in parts, and where each belongs in `y`.
+
+        Shape:
+            maps: (n · map_size,); y: (n, H', W', filters) → each twice (rows, n, W', filters)
+        """
+        y = y.transpose(1, 0, 2, 3)
         if self._pool:
-            self._pool.forward(self._products.corners(maps), out, images, train=train)
-        else:
-            interleave(*self._products.even_odd(maps), out)
+            return [(self._pool.forward(self._products.corners(maps), images, train=train), y)]
+        even, odd = self._products.even_odd(maps)
+        return [(even, y[::2]), (odd, y[1::2])]
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, H', W', filters), overwritten → (B, H, W, C)."""
@@ -109,21 +114,20 @@ class FusedConv(Layer):
         if conv.input_grad:
             products.set_turned_weight(weight)
         for images in chunks(len(dy), self._chunk):
-            n = images.stop - images.start
-            self._unpool(dy[images], products.gradient_maps(n), images)
+            self._unpool(dy[images], images)
             products.add_weight_gradient(self._x[images])
             if conv.input_grad:
                 products.input_gradient(self._dx[images])
         products.weight_gradient(conv.weight.grad)
         return self._dx[: len(dy)] if conv.input_grad else dy
 
-    def _unpool(self, dy: Floats, dmaps: Floats, images: slice) -> None:
-        """Writes the gradient by the convolution's maps."""
+    def _unpool(self, dy: Floats, images: slice) -> None:
+        """Writes the gradient by the convolution's maps. Shape: dy: (n, H', W', filters)."""
         if self._pool:
-            self._pool.backward(dy, self._products.corners(dmaps), images, add=False)
-        else:
-            for i, half in enumerate(self._products.even_odd(dmaps)):
-                half[...] = dy[:, i::2].transpose(1, 0, 2, 3)
+            self._pool.backward(dy, self._products.gradient_corners(len(dy)), images)
+            return
+        for i, half in enumerate(self._products.gradient_even_odd(len(dy))):
+            half[...] = dy[:, i::2].transpose(1, 0, 2, 3)
 
     def _repeat(self, channels: NDArray[Any], row: Floats) -> Floats:
         """Writes one number a channel along all of `row`, and returns it."""

@@ -45,7 +45,7 @@ class FusedConvNorm(FusedConv):
 
     def _take_maps(self, context: BuildContext) -> Floats:
         """Returns memory for z of a whole batch, chunk after chunk."""
-        self._squares = context.scratch((self._chunk * self._products.map_size,))
+        self._scratch = context.scratch((self._chunk * self._products.map_size,))
         return context.scratch((context.max_batch * self._products.map_size,))
 
     def _maps_of(self, images: slice) -> Floats:
@@ -85,12 +85,13 @@ class FusedConvNorm(FusedConv):
             if origin is None:  # squares are taken about a mean, for E[z²] - E[z]² would lose its digits
                 origin = part * (self._filters / z.size)
                 self._repeat(origin, self._level_row)
-            squared = self._squares[: z.size].reshape(z.shape)
+            squared = self._scratch[: z.size].reshape(z.shape)
             np.subtract(z, self._level_row, out=squared)
             np.multiply(squared, squared, out=squared)
             self._sum(squared, self._map_row, part)
             squares += part
-            self._keep(maps, self._peaks[images], images, train=True)
+            for result, peaks in self._results(maps, self._peaks[images], images, train=True):
+                peaks[...] = result
         count = len(x) * self._count
         mean = sums / count
         return mean, np.maximum(squares / count - (mean - (0 if origin is None else origin)) ** 2, 0), count
@@ -135,15 +136,20 @@ class FusedConvNorm(FusedConv):
         np.multiply(grad, self._sign, out=grad)
         return dx
 
-    def _unpool(self, dy: Floats, dmaps: Floats, images: slice) -> None:
-        rows = self._products.rows_of(dmaps)
-        np.multiply(self._products.rows_of(self._maps_of(images)), self._slope_row, out=rows)
+    def _unpool(self, dy: Floats, images: slice) -> None:
+        products, z = self._products, self._maps_of(images)
+        lines = self._scratch[: z.size]
+        rows = products.rows_of(lines)
+        np.multiply(products.rows_of(z), self._slope_row, out=rows)
         rows += self._level_row
-        if self._pool:
-            self._pool.backward(dy, self._products.corners(dmaps), images, add=True)
-        else:
-            for i, half in enumerate(self._products.even_odd(dmaps)):
-                half += dy[:, i::2].transpose(1, 0, 2, 3)
+        if self._pool is None:
+            for i, half in enumerate(products.gradient_even_odd(len(dy))):
+                np.add(products.even_odd(lines)[i], dy[:, i::2].transpose(1, 0, 2, 3), out=half)
+            return
+        if any(size % 2 for size in products.used):  # what fills no square
+            for line, half in zip(products.even_odd(lines), products.gradient_even_odd(len(dy)), strict=True):
+                half[...] = line
+        self._pool.backward(dy, products.gradient_corners(len(dy)), images, base=products.corners(lines))
 
 
 class FusedInputConvNorm(FusedConvNorm):
@@ -168,7 +174,8 @@ class FusedInputConvNorm(FusedConvNorm):
             maps = self._maps_of(images)
             products.forward(x[images], maps)
             products.add_moments(images.stop - images.start)
-            self._keep(maps, self._peaks[images], images, train=True)
+            for result, peaks in self._results(maps, self._peaks[images], images, train=True):
+                peaks[...] = result
         self._patch_sum, self._patch_squares = products.patch_moments()
         count = len(x) * self._count
         patch_mean = self._patch_sum / count
@@ -183,5 +190,5 @@ class FusedInputConvNorm(FusedConvNorm):
         grad += (self._patch_squares @ exact) * self._slope + np.outer(self._patch_sum, self._level)
         return dx
 
-    def _unpool(self, dy: Floats, dmaps: Floats, images: slice) -> None:
-        FusedConv._unpool(self, dy, dmaps, images)
+    def _unpool(self, dy: Floats, images: slice) -> None:
+        FusedConv._unpool(self, dy, images)

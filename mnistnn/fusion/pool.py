@@ -31,11 +31,11 @@ class ChunkPool:
         won = self._won[:, images.start * self._size : images.stop * self._size]
         return won.reshape(shape), self._pairs[:, : math.prod(shape[1:])].reshape(shape)
 
-    def forward(self, corners: list[Floats], out: Floats, images: slice, *, train: bool) -> None:
-        """Writes the maxima of squares, which are those of `images` in the batch, to `out`.
+    def forward(self, corners: list[Floats], images: slice, *, train: bool) -> Floats:
+        """Returns the maxima of squares, which are those of `images` in the batch, until the next call.
 
         Shape:
-            corners: four in reading order, each (H', n, W', C); out: (n, H', W', C)
+            corners: four in reading order, each (H', n, W', C) → the same
         """
         upper_left, upper_right, lower_left, lower_right = corners
         won, (upper, lower, _) = self._views(images)
@@ -45,25 +45,23 @@ class ChunkPool:
             np.greater(upper_right, upper_left, out=won[0])
             np.greater(lower_right, lower_left, out=won[1])
             np.greater(lower, upper, out=won[2])
-        np.maximum(upper, lower, out=upper)
-        out[...] = upper.transpose(1, 0, 2, 3)
+        return np.maximum(upper, lower, out=upper)
 
-    def backward(self, dy: Floats, corners: list[Floats], images: slice, *, add: bool) -> None:
-        """Puts the gradients where the maxima stood; `add` adds them to what is there, else the rest becomes 0.
+    def backward(self, dy: Floats, out: list[Floats], images: slice, *, base: list[Floats] | None = None) -> None:
+        """Writes the gradients to where the maxima stood, and 0 elsewhere; or both added to `base`.
 
         Shape:
-            dy: (n, H', W', C); corners: four in reading order, each (H', n, W', C)
+            dy: (n, H', W', C); out, base: four corners in reading order, each (H', n, W', C)
         """
         won, (upper, lower, right) = self._views(images)
         upper[...] = dy.transpose(1, 0, 2, 3)  # apart from the product, or NumPy would take buffers to cast all at once
         np.multiply(upper, won[2], out=lower)
         np.subtract(upper, lower, out=upper)
-        for pair, pair_won, (dleft, dright) in ((upper, won[0], corners[:2]), (lower, won[1], corners[2:])):
-            np.multiply(pair, pair_won, out=right)
+        for row, pair in ((0, upper), (1, lower)):
+            np.multiply(pair, won[row], out=right)
             np.subtract(pair, right, out=pair)
-            if add:
-                np.add(dright, right, out=dright)
-                np.add(dleft, pair, out=dleft)
-            else:
-                dright[...] = right
-                dleft[...] = pair
+            for i, part in ((2 * row, pair), (2 * row + 1, right)):
+                if base is None:
+                    out[i][...] = part
+                else:
+                    np.add(base[i], part, out=out[i])

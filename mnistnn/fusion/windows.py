@@ -1,8 +1,8 @@
 """Convolution with any kernel: a matrix product for each column, over patches that share their memory.
 
-A map's rows are unfolded downwards only: beside each pixel lie those of the rows below it that the same patch holds. The
-windows of a row of patches, k columns wide, are then stretches of this memory that overlap, and a product takes them
-as they are, a matrix for each column: (rows, k · k · C) by (k · k · C, filters).
+A map's rows are unfolded downwards only: beside each pixel lie those of the rows below it that the same patch holds.
+The windows of a row of patches, k columns wide, are then stretches of this memory that overlap, and a product takes
+them as they are, a matrix for each column: (rows, k · k · C) by (k · k · C, filters).
 
 With few channels, as in a first layer, even that much unfolding costs more than arithmetic. There, patches are k + 1
 rows high, and serve an even row and the odd one below it with weights that leave out the last row or the first.
@@ -33,13 +33,13 @@ class WindowConv(ChunkConv):
 
     def __init__(self, conv: Conv2D, context: BuildContext, used: Shape, *, squares: bool) -> None:
         super().__init__(conv, context, used, squares=squares)
-        (height, width, channels), k, filters = conv.in_shape, conv.kernel, self._filters
+        (_, width, channels), k, filters = conv.in_shape, conv.kernel, self._filters
         self._kernel = k
         self._high = high = k + shares_patches(k, channels)  # rows of a patch
         unfolded = 2 * self._pairs * (used[1] + k - 1) * high * channels
         dunfolded = 2 * self._in_pairs * (width + k - 1) * k * filters if conv.input_grad else 0
         largest = max(2 * self.map_size, unfolded, dunfolded)
-        self.chunk = n = self._equal_parts(_CHUNK_BYTES // (largest * context.arena.dtype.itemsize))
+        self.chunk = n = self._even_parts(_CHUNK_BYTES // (largest * context.arena.dtype.itemsize))
         self._x = _Unfolded(context, (self._pairs, used[1], channels), k, high, n)
         self._weights = context.scratch((high - k + 1, 1, k * high * channels, filters))
         self._weights[...] = 0
@@ -97,13 +97,16 @@ class WindowConv(ChunkConv):
         (even_sum, even_products), (odd_sum, odd_products) = moments
         return even_sum + odd_sum, even_products + odd_products
 
-    def gradient_maps(self, n: int) -> Floats:
-        return self._dmaps[: n * self.map_size]
+    def gradient_corners(self, n: int) -> list[Floats]:
+        return self.corners(self._dmaps[: n * self.map_size])
+
+    def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
+        return self.even_odd(self._dmaps[: n * self.map_size])
 
     def add_weight_gradient(self, x: Floats) -> None:
         n = len(x)
         self._x.fill(x, self._pad)
-        for i, half in enumerate(self.gradient_maps(n).reshape(2, 1, -1)):
+        for i, half in enumerate(self._dmaps[: n * self.map_size].reshape(2, 1, -1)):
             rows = (self.used[0] + 1 - i) // 2 * n
             windows = self._x.windows(n, i)[:, :, :rows].transpose(0, 1, 3, 2)
             for columns, dmaps in self._by_column(half, rows):
@@ -124,13 +127,12 @@ class WindowConv(ChunkConv):
 
     def input_gradient(self, dx: Floats) -> None:
         n, _, width, channels = dx.shape
-        maps = self.gradient_maps(n)
         inside = self._padded_dmaps.inside(n, self.used, self._dpad)
         if self._apart:
-            for k, corner in enumerate(self.corners(maps)):
+            for k, corner in enumerate(self.gradient_corners(n)):
                 inside[:, k // 2 :: 2, k % 2 :: 2] = corner.transpose(1, 0, 2, 3)
         else:
-            interleave(*self.even_odd(maps), inside)
+            interleave(*self.gradient_even_odd(n), inside)
         halves = self._dx[: 2 * self._in_pairs * n * width * channels].reshape(2, self._in_pairs, n, width, channels)
         for i, half in enumerate(halves):
             out = half.reshape(1, self._in_pairs * n, width, channels).transpose(0, 2, 1, 3)
@@ -164,6 +166,7 @@ class _Unfolded:
         self._unfolded = context.scratch((parts, pairs * chunk * width * high * channels))
         by_image, by_row, by_column, by_number = self._padded.strides
         self._shape = (parts, pairs, chunk, width, high, channels)
+        self._views: dict[tuple[int, int], Floats] = {}
         strides = (by_row, 2 * by_row, by_image, by_column, by_row, by_number)
         self._patches = as_strided(self._padded, self._shape, strides, writeable=False)
 
@@ -183,7 +186,9 @@ class _Unfolded:
         unfolded = self._unfolded[part % parts, : pairs * n * width * high * channels]
         if part < parts:
             unfolded.reshape(pairs, n, width, high, channels)[...] = self._patches[part, :, :n]
-        item = unfolded.itemsize
-        by_column = high * channels * item
-        shape = (1, self._columns, pairs * n, self._kernel * high * channels)
-        return as_strided(unfolded, shape, (0, by_column, width * by_column, item))
+        if (n, part) not in self._views:
+            by_column = high * channels * unfolded.itemsize
+            shape = (1, self._columns, pairs * n, self._kernel * high * channels)
+            strides = (0, by_column, width * by_column, unfolded.itemsize)
+            self._views[n, part] = as_strided(unfolded, shape, strides)
+        return self._views[n, part]

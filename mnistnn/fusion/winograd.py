@@ -16,6 +16,7 @@ half the products, but three times the sums, and loses digits.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -43,7 +44,7 @@ class WinogradConv(ChunkConv):
         largest = max(2 * self.map_size, rows * channels, dmap_rows * filters)
         fitting = _PRODUCT // (self._in_pairs * 3 * channels * filters)
         fitting = min(max(fitting, 4), _CHUNK_BYTES // (largest * context.arena.dtype.itemsize))
-        self.chunk = n = self._equal_parts(fitting)
+        self.chunk = n = self._even_parts(fitting)
         self._weight = context.scratch((4, 1, 3 * channels, filters))
         self._x = _Rows(context, self._pairs, columns, channels, n)
         self._products = context.scratch((2 * n * self.map_size,))
@@ -57,36 +58,27 @@ class WinogradConv(ChunkConv):
             self._turned = context.scratch((4, 1, 3 * filters, channels))
             self._dproducts = context.scratch((4 * self._in_pairs * n * width * channels,))
 
-    def _chunk_of(self, conv: Conv2D, context: BuildContext) -> int:
-        """Returns how many images to take at a time: as equal parts of the largest batch as can be."""
-        _, width, channels = conv.in_shape
-        rows_of_x, rows_of_dmaps = (2 * pairs * (width + 2) for pairs in (self._pairs, self._in_pairs))
-        largest = 2 * max(self.map_size, rows_of_x * channels, rows_of_dmaps * self._filters)
-        n = _CHUNK_BYTES // (largest * context.arena.dtype.itemsize)
-        fitting = _PRODUCT // (self._in_pairs * 3 * channels * self._filters)
-        n = max(1, min(n, max(fitting, 4), context.max_batch))
-        return -(-context.max_batch // -(-context.max_batch // n))
-
     def set_weight(self, weight: Floats) -> None:
         _transform_weight(weight, self._weight)
 
     def forward(self, x: Floats, maps: Floats) -> None:
-        self._x.fill(x, self._pad)
-        windows = self._x.windows(len(x), self._pairs, self.used[1])
+        windows = self._x.fill(x, self._pad).transform()
         products = self._products[: 2 * maps.size].reshape(4, -1)
         for columns, out in self._by_column(products, self._pairs * len(x)):
             np.matmul(windows[:, columns], self._weight, out=out)
         _sum_products(products, *maps.reshape(2, -1))
 
-    def gradient_maps(self, n: int) -> Floats:
-        return self._products[: n * self.map_size]  # which the forward pass is done with
+    def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
+        return self._dmaps.of(n).rows(self.used, self._dpad)
+
+    def gradient_corners(self, n: int) -> list[Floats]:
+        rows, columns = (size // 2 for size in self.used)
+        return [half[:rows, :, j : 2 * columns : 2] for half in self.gradient_even_odd(n) for j in (0, 1)]
 
     def add_weight_gradient(self, x: Floats) -> None:
         n, pairs, columns = len(x), self._pairs, self.used[1]
-        self._pad_gradient(n)
-        self._x.fill(x, self._pad)
-        windows = self._x.windows(n, pairs, columns).transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
-        even, odd = self._dmaps.pairs(n, pairs, self._dpad)
+        windows = self._x.fill(x, self._pad).transform().transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
+        even, odd = self._dmaps.of(n).pairs(pairs, self._dpad)
         total, difference = self._dpairs[:, : even.size]
         np.add(even, odd, out=total)
         np.subtract(even, odd, out=difference)
@@ -95,18 +87,6 @@ class WinogradConv(ChunkConv):
             np.matmul(part, dcolumns.transpose(1, 0, 2), out=taps)
         np.add.reduce(self._taps, axis=1, out=self._taps_part)
         self._taps_sum += self._taps_part
-
-    def _pad_gradient(self, n: int) -> None:
-        """Copies what was written to `gradient_maps` to where its border is."""
-        maps = self.gradient_maps(n)
-        halves = self._dmaps.rows(n, self.used, self._dpad)
-        if self._apart:
-            corners = [half[:, :, j::2] for half in halves for j in (0, 1)]
-            for corner, dmaps in zip(corners, self.corners(maps), strict=True):
-                corner[...] = dmaps
-        else:
-            for half, dmaps in zip(halves, self.even_odd(maps), strict=True):
-                half[...] = dmaps
 
     def weight_gradient(self, grad: Floats) -> None:
         first, total, difference, last = self._taps_sum
@@ -126,7 +106,7 @@ class WinogradConv(ChunkConv):
         n, _, width, channels = dx.shape
         shape = (self._in_pairs, n, width, channels)
         products = self._dproducts[: 4 * math.prod(shape)].reshape(4, self._in_pairs * n, width, channels)
-        np.matmul(self._dmaps.windows(n, self._in_pairs, width), self._turned, out=products.transpose(0, 2, 1, 3))
+        np.matmul(self._dmaps.of(n).transform(), self._turned, out=products.transpose(0, 2, 1, 3))
         even, odd = products[:2]
         _sum_products(products, even, odd)
         interleave(even.reshape(shape), odd.reshape(shape), dx)
@@ -144,60 +124,75 @@ class _Rows:
     """
 
     def __init__(self, context: BuildContext, pairs: int, columns: int, channels: int, chunk: int) -> None:
-        self._shape = (pairs + 1, columns + 2, channels)
-        self._size = math.prod(self._shape)
-        self._padded = context.scratch((2, chunk * self._size))
+        self._sizes = pairs, columns, channels
+        self._padded = context.scratch((2, chunk * (pairs + 1) * (columns + 2) * channels))
         self._padded[...] = 0
-        self._n = chunk
         self._transformed = context.scratch((4, chunk * pairs * (columns + 2) * channels))
+        self._n = chunk
+        self._views: dict[int, _Views] = {}
 
-    def _of(self, n: int) -> Floats:
-        """Returns the rows of n images. Shape: (2, pairs + 1, n, columns + 2, C)."""
+    def of(self, n: int) -> _Views:
+        """Returns the memory as it is laid out for n images."""
         if n != self._n:  # the border lies elsewhere then
             self._padded[...] = 0
             self._n = n
-        pairs, columns, channels = self._shape
-        return self._padded[:, : n * self._size].reshape(2, pairs, n, columns, channels)
+        if n not in self._views:
+            self._views[n] = self._view(n)
+        return self._views[n]
 
-    def rows(self, n: int, size: Shape, pad: int) -> tuple[Floats, Floats]:
+    def fill(self, x: Floats, pad: int) -> _Views:
+        """Takes maps, as much of them as comes out. Shape: x: (n, H, W, C)."""
+        pairs, columns, _ = self._sizes
+        x = x[:, : 2 * (pairs + 1) - pad, : columns + 2 - pad]
+        views = self.of(len(x))
+        even, odd = views.rows(x.shape[1:3], pad)
+        even[...] = x[:, ::2].transpose(1, 0, 2, 3)
+        odd[...] = x[:, 1::2].transpose(1, 0, 2, 3)
+        return views
+
+    def _view(self, n: int) -> _Views:
+        pairs, columns, channels = self._sizes
+        row = (columns + 2) * channels
+        padded = self._padded[:, : (pairs + 1) * n * row]
+        transformed = self._transformed[:, : pairs * n * row]
+        item = transformed.itemsize
+        shape = (4, columns, pairs * n, 3 * channels)
+        strides = (transformed.strides[0], channels * item, row * item, item)
+        windows = as_strided(transformed, shape, strides)
+        return _Views(padded.reshape(2, pairs + 1, n, columns + 2, channels), transformed, windows)
+
+
+class _Views(NamedTuple):
+    """Shape: padded: (2, pairs + 1, n, W + 2, C); rows: (4, …), flat; windows: (4, W, pairs · n, 3 · C)."""
+
+    padded: Floats
+    transformed: Floats
+    windows: Floats
+
+    def rows(self, size: Shape, pad: int) -> tuple[Floats, Floats]:
         """Returns the even and the odd rows of maps that lie `pad` within the border. Shape: (rows, n, W, C) each."""
-        padded, (height, width) = self._of(n), size
+        height, width = size
         even, odd = (
-            padded[(row + pad) % 2, (row + pad) // 2 :, :, pad : pad + width][: (height + 1 - row) // 2]
+            self.padded[(row + pad) % 2, (row + pad) // 2 :, :, pad : pad + width][: (height + 1 - row) // 2]
             for row in (0, 1)
         )
         return even, odd
 
-    def pairs(self, n: int, pairs: int, pad: int) -> tuple[Floats, Floats]:
+    def pairs(self, count: int, pad: int) -> tuple[Floats, Floats]:
         """Returns the even and the odd rows from the one at `pad` on, border and all, each as one vector."""
-        padded = self._of(n)
-        even, odd = (padded[(row + pad) % 2, (row + pad) // 2 :][:pairs].reshape(-1) for row in (0, 1))
+        even, odd = (self.padded[(row + pad) % 2, (row + pad) // 2 :][:count].reshape(-1) for row in (0, 1))
         return even, odd
 
-    def fill(self, x: Floats, pad: int) -> None:
-        """Takes maps, as much of them as comes out. Shape: x: (n, H, W, C)."""
-        rows, columns = 2 * self._shape[0] - pad, self._shape[1] - pad
-        x = x[:, :rows, :columns]
-        even, odd = self.rows(len(x), x.shape[1:3], pad)
-        even[...] = x[:, ::2].transpose(1, 0, 2, 3)
-        odd[...] = x[:, 1::2].transpose(1, 0, 2, 3)
-
-    def windows(self, n: int, pairs: int, columns: int) -> Floats:
-        """Returns the windows of three columns of the transformed rows. Shape: (4, columns, pairs · n, 3 · C)."""
-        _, width, channels = self._shape
-        step = n * width * channels
-        size = pairs * step
-        even, odd = self._of(n).reshape(2, -1)
-        upper, lower = even[:size], even[step : step + size]
-        first, last = odd[:size], odd[step : step + size]
-        rows = self._transformed[:, :size]
+    def transform(self) -> Floats:
+        """Computes the four rows of each pair, and returns their windows of three columns."""
+        even, odd = self.padded
+        upper, lower, first, last = (rows.reshape(-1) for rows in (even[:-1], even[1:], odd[:-1], odd[1:]))
+        rows = self.transformed
         np.subtract(upper, lower, out=rows[0])
         np.add(first, lower, out=rows[1])
         np.subtract(lower, first, out=rows[2])
         np.subtract(first, last, out=rows[3])
-        by_row, item = width * channels * rows.itemsize, rows.itemsize
-        shape, strides = (4, columns, pairs * n, 3 * channels), (rows.strides[0], channels * item, by_row, item)
-        return as_strided(rows, shape, strides)
+        return self.windows
 
 
 def _transform_weight(weight: Floats, out: Floats) -> None:
