@@ -143,7 +143,7 @@ def measure(plan: Plan, results: Results) -> None:
     if "memory" in plan.parts:
         measure_memories(named, results)
     if "workers" in plan.parts and cores() > 1:
-        rounds, seconds = (2, 1.0) if plan.quick else (10, 1.5)
+        rounds, seconds = (2, 0.5) if plan.quick else (10, 1.5)
         found = results.workers = measure_workers(_SCALED, rounds=rounds, seconds=seconds)
         click.echo(f"\ntwo workers over one, training {found.net}: {shown(found.train_gain)}")
         click.echo(f"two over one, bare sgemm:              {shown(found.sgemm_gain)}")

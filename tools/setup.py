@@ -49,7 +49,7 @@ def main(level: str) -> int:
 
 
 def bench_extra() -> list[str]:
-    """Returns what benchmarks need besides: pinned, but in no lock, as builds for CPUs and CUDA differ in their hashes."""
+    """Returns what benchmarks need besides: pinned, but in no lock, for CPU and CUDA builds have other hashes."""
     with open(ROOT / "pyproject.toml", "rb") as file:
         extra: list[str] = tomllib.load(file)["project"]["optional-dependencies"]["bench"]
     return extra
