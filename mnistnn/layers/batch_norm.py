@@ -120,10 +120,15 @@ class BatchNorm(Layer):
 
     def _sum(self, rows: Floats, out: Floats) -> None:
         """Sums over everything but the channels."""
+        if self._repeats == 1:
+            np.matmul(self._ones[: len(rows)], rows, out=out)
+            return
         np.matmul(self._ones[: len(rows)], rows, out=self._sums)
-        np.sum(self._sums.reshape(self._repeats, -1), axis=0, out=out)
+        np.add.reduce(self._sums.reshape(self._repeats, -1), axis=0, out=out)
 
     def _widen(self, channels: Floats) -> Floats:
         """Repeats the channels' numbers along a row; good until the next call."""
+        if self._repeats == 1:
+            return channels
         self._wide.reshape(self._repeats, -1)[...] = channels
         return self._wide
