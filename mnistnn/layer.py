@@ -27,6 +27,7 @@ class BuildContext:
         seed: seeds the layer's own generator, if it draws while training.
         input_grad: whether `backward` owes the gradient of its input; False where nothing below has params.
         buffer_bytes: the bytes handed out so far, over all layers that share this context.
+        workspace: memory to compute in, by name; what it holds does not survive the next layer's call.
     """
 
     arena: Arena
@@ -35,6 +36,7 @@ class BuildContext:
     seed: np.random.SeedSequence = field(default_factory=lambda: np.random.SeedSequence(0))
     input_grad: bool = True
     buffer_bytes: int = 0
+    workspace: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def buffer(self, shape: Shape, dtype: DTypeLike | None = None) -> NDArray[Any]:
         """Returns an uninitialised array of a full batch: (max_batch, *shape)."""
@@ -45,6 +47,13 @@ class BuildContext:
         array = np.empty(shape, self.arena.dtype if dtype is None else dtype)
         self.buffer_bytes += array.nbytes
         return array
+
+    def reserve(self, name: str, size: int, dtype: DTypeLike | None = None) -> None:
+        """Makes `workspace[name]` a vector of at least `size`. Look it up when it is used: it may still grow."""
+        known = self.workspace.get(name)
+        if known is None or known.size < size:
+            self.buffer_bytes -= 0 if known is None else known.nbytes
+            self.workspace[name] = self.scratch((size,), dtype)
 
     def param(self, name: str, shape: Shape, *, decay: bool = False) -> Param:
         """Reserves a trained array under the layer's name."""

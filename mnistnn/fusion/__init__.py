@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from mnistnn.fusion.conv import FusedConv
 from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
+from mnistnn.fusion.dense import FusedInputDense, fuse_input
 from mnistnn.fusion.windows import shares_patches
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.layers.batch_norm import BatchNorm
@@ -26,7 +27,7 @@ from mnistnn.layers.relu import ReLU
 
 LayerKind = TypeVar("LayerKind", bound=Layer)
 
-__all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "fuse"]
+__all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "FusedInputDense", "fuse"]
 
 
 def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
@@ -38,6 +39,9 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
     """
     plan: list[Layer] = []
     rest = list(layers)
+    if first := fuse_input(rest, context):
+        plan.append(first)
+        del rest[:2]
     while rest:
         conv = rest.pop(0)
         norm = _first(rest, BatchNorm)

@@ -41,6 +41,7 @@ class ChunkConv(ABC):
         self.map_size = 2 * self._pairs * columns * self._filters
         self._pad, self._dpad = conv.padding, conv.kernel - 1 - conv.padding
         self._max_batch = context.max_batch
+        self._workspace = context.workspace
 
     def _even_parts(self, n: int) -> int:
         """Returns how many images to take at a time, `n` at most: of the largest batch no short part is left over.

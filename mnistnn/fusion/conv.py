@@ -41,9 +41,10 @@ class FusedConv(Layer):
         self._products = chunk_conv(conv, context, self._used(), squares=pool is not None)
         self._chunk = n = self._products.chunk
         self._pool = ChunkPool(self.out_shape, n, context) if pool else None
-        self._maps = self._take_maps(context)
+        self._take_maps(context)
         self._y = context.buffer(self.out_shape)
-        self._positive = context.buffer(self.out_shape, np.bool_)
+        self._workspace = context.workspace
+        context.reserve("positive", self._y.size, np.bool_)
         # One number a channel, repeated along a row of the output: long inner loops for NumPy.
         self._row = context.scratch((self.out_shape[1] * self._filters,))
         self._ones = np.ones(context.max_batch * conv.out_shape[0], context.arena.dtype)
@@ -56,13 +57,13 @@ class FusedConv(Layer):
         pooled = self.out_shape != self._conv.out_shape
         return (2 * height, 2 * width) if pooled else (height, width)
 
-    def _take_maps(self, context: BuildContext) -> Floats:
-        """Returns memory for the maps."""
-        return context.scratch((self._chunk * self._products.map_size,))
+    def _take_maps(self, context: BuildContext) -> None:
+        """Takes memory for the maps."""
+        context.reserve("maps", self._chunk * self._products.map_size)
 
     def _maps_of(self, images: slice) -> Floats:
         """Returns the memory for the maps of a chunk."""
-        return self._maps[: (images.stop - images.start) * self._products.map_size]
+        return self._workspace["maps"][: (images.stop - images.start) * self._products.map_size]
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, H, W, C) → (B, H', W', filters)."""
@@ -105,7 +106,8 @@ class FusedConv(Layer):
         return self._backward(dy, self._conv.weight.value)
 
     def _through_relu(self, dy: Floats) -> None:
-        positive = np.greater(self._y[: len(dy)], 0, out=self._positive[: len(dy)])
+        positive = self._workspace["positive"][: dy.size].reshape(dy.shape)
+        np.greater(self._y[: len(dy)], 0, out=positive)
         np.multiply(dy, positive, out=dy)
 
     def _backward(self, dy: Floats, weight: Floats) -> Floats:

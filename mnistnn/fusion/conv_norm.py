@@ -43,14 +43,14 @@ class FusedConvNorm(FusedConv):
     def _used(self) -> Shape:
         return self._conv.out_shape[:2]  # the statistics look at all of it
 
-    def _take_maps(self, context: BuildContext) -> Floats:
-        """Returns memory for z of a whole batch, chunk after chunk."""
-        self._scratch = context.scratch((self._chunk * self._products.map_size,))
-        return context.scratch((context.max_batch * self._products.map_size,))
+    def _take_maps(self, context: BuildContext) -> None:
+        """Takes memory for z of a whole batch, chunk after chunk."""
+        self._z = context.scratch((context.max_batch * self._products.map_size,))
+        context.reserve("maps", self._chunk * self._products.map_size)
 
     def _maps_of(self, images: slice) -> Floats:
         size = self._products.map_size
-        return self._maps[images.start * size : images.stop * size]
+        return self._z[images.start * size : images.stop * size]
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, H, W, C) → (B, H', W', filters)."""
@@ -85,7 +85,7 @@ class FusedConvNorm(FusedConv):
             if origin is None:  # squares are taken about a mean, for E[z²] - E[z]² would lose its digits
                 origin = part * (self._filters / z.size)
                 self._repeat(origin, self._level_row)
-            squared = self._scratch[: z.size].reshape(z.shape)
+            squared = self._workspace["maps"][: z.size].reshape(z.shape)
             np.subtract(z, self._level_row, out=squared)
             np.multiply(squared, squared, out=squared)
             self._sum(squared, self._map_row, part)
@@ -138,7 +138,7 @@ class FusedConvNorm(FusedConv):
 
     def _unpool(self, dy: Floats, images: slice) -> None:
         products, z = self._products, self._maps_of(images)
-        lines = self._scratch[: z.size]
+        lines = self._workspace["maps"][: z.size]
         rows = products.rows_of(lines)
         np.multiply(products.rows_of(z), self._slope_row, out=rows)
         rows += self._level_row
@@ -160,8 +160,8 @@ class FusedInputConvNorm(FusedConvNorm):
     G W `slope` + s `level`. So no pass over the maps is made for the norm, and z need not be kept.
     """
 
-    def _take_maps(self, context: BuildContext) -> Floats:
-        return FusedConv._take_maps(self, context)
+    def _take_maps(self, context: BuildContext) -> None:
+        FusedConv._take_maps(self, context)
 
     def _maps_of(self, images: slice) -> Floats:
         return FusedConv._maps_of(self, images)

@@ -19,7 +19,8 @@ class ChunkPool:
     def __init__(self, out_shape: Shape, chunk: int, context: BuildContext) -> None:
         self._size = math.prod(out_shape)
         self._won = context.scratch((4, context.max_batch * self._size), np.bool_)  # each corner's, in reading order
-        self._pairs = context.scratch((2, chunk * self._size))
+        context.reserve("pairs", 2 * chunk * self._size)
+        self._workspace = context.workspace
         self._shape = out_shape
 
     def _views(self, images: slice) -> tuple[NDArray[np.bool_], Floats]:
@@ -27,7 +28,7 @@ class ChunkPool:
         height, width, channels = self._shape
         shape = (height, images.stop - images.start, width, channels)
         won = self._won[:, images.start * self._size : images.stop * self._size]
-        return won.reshape(4, *shape), self._pairs[:, : math.prod(shape)].reshape(2, *shape)
+        return won.reshape(4, *shape), self._workspace["pairs"][: 2 * math.prod(shape)].reshape(2, *shape)
 
     def forward(self, corners: list[Floats], images: slice, *, train: bool) -> Floats:
         """Returns the maxima of squares, which are those of `images` in the batch, until the next call.
@@ -49,7 +50,8 @@ class ChunkPool:
             np.greater(lower_right, lower_left, out=won_lower_right)
             np.logical_and(won_lower_right, below, out=won_lower_right)
             np.greater(below, won_lower_right, out=won_lower_left)
-        return np.maximum(upper, lower, out=upper)
+        maxima: Floats = np.maximum(upper, lower, out=upper)
+        return maxima
 
     def backward(self, dy: Floats, out: list[Floats], images: slice, *, base: list[Floats] | None = None) -> None:
         """Writes the gradients to where the maxima stood, and 0 elsewhere; or both added to `base`.

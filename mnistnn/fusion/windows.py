@@ -44,7 +44,7 @@ class WindowConv(ChunkConv):
         self._weights = context.scratch((high - k + 1, 1, k * high * channels, filters))
         self._weights[...] = 0
         self._dmaps = context.scratch((n * self.map_size,))
-        self._taps = context.scratch((1, used[1], k * high * channels, filters))
+        context.reserve("taps", used[1] * k * high * channels * filters)
         self._taps_part = context.scratch((k * high * channels, filters))
         self._taps_sum = context.scratch((len(self._weights), k * high * channels, filters))
         self._taps_sum[...] = 0
@@ -56,7 +56,7 @@ class WindowConv(ChunkConv):
         if conv.input_grad:
             self._padded_dmaps = _Unfolded(context, (self._in_pairs, width, filters), k, k, n)
             self._turned = context.scratch((1, k * k * filters, channels))
-            self._dx = context.scratch((n * 2 * self._in_pairs * width * channels,))
+            context.reserve("products", n * 2 * self._in_pairs * width * channels)
 
     def set_weight(self, weight: Floats) -> None:
         k = self._kernel
@@ -109,9 +109,11 @@ class WindowConv(ChunkConv):
         for i, half in enumerate(self._dmaps[: n * self.map_size].reshape(2, 1, -1)):
             rows = (self.used[0] + 1 - i) // 2 * n
             windows = self._x.windows(n, i)[:, :, :rows].transpose(0, 1, 3, 2)
+            taps = self._workspace["taps"][: self.used[1] * self._taps_part.size]
+            taps = taps.reshape(1, self.used[1], *self._taps_part.shape)
             for columns, dmaps in self._by_column(half, rows):
-                np.matmul(windows[:, columns], dmaps, out=self._taps[:, columns])
-            np.add.reduce(self._taps[0], axis=0, out=self._taps_part)
+                np.matmul(windows[:, columns], dmaps, out=taps[:, columns])
+            np.add.reduce(taps[0], axis=0, out=self._taps_part)
             self._taps_sum[i % len(self._taps_sum)] += self._taps_part
 
     def weight_gradient(self, grad: Floats) -> None:
@@ -133,11 +135,12 @@ class WindowConv(ChunkConv):
                 inside[:, k // 2 :: 2, k % 2 :: 2] = corner.transpose(1, 0, 2, 3)
         else:
             interleave(*self.gradient_even_odd(n), inside)
-        halves = self._dx[: 2 * self._in_pairs * n * width * channels].reshape(2, self._in_pairs, n, width, channels)
+        halves = self._workspace["products"][: 2 * self._in_pairs * n * width * channels]
+        halves = halves.reshape(2, self._in_pairs, n, width, channels)
         for i, half in enumerate(halves):
             out = half.reshape(1, self._in_pairs * n, width, channels).transpose(0, 2, 1, 3)
             np.matmul(self._padded_dmaps.windows(n, i), self._turned, out=out)
-        interleave(*halves, dx)
+        interleave(halves[0], halves[1], dx)
 
 
 def shares_patches(kernel: int, channels: int) -> bool:
@@ -163,7 +166,8 @@ class _Unfolded:
         self._padded = context.scratch((chunk, 2 * pairs + kernel - 1, width, channels))
         self._padded[...] = 0  # the border stays zero from here on
         parts = 1 if high > kernel else 2  # sets of patches: of both rows of a pair, or of each
-        self._unfolded = context.scratch((parts, pairs * chunk * width * high * channels))
+        context.reserve("rows", parts * pairs * chunk * width * high * channels)
+        self._workspace = context.workspace
         by_image, by_row, by_column, by_number = self._padded.strides
         self._shape = (parts, pairs, chunk, width, high, channels)
         self._views: dict[tuple[int, int], Floats] = {}
@@ -183,7 +187,8 @@ class _Unfolded:
     def windows(self, n: int, part: int) -> Floats:
         """Unfolds, and returns the even or the odd rows' patches. Shape: (1, columns, pairs · n, k · high · C)."""
         parts, pairs, _, width, high, channels = self._shape
-        unfolded = self._unfolded[part % parts, : pairs * n * width * high * channels]
+        size = pairs * n * width * high * channels
+        unfolded = self._workspace["rows"][part % parts * size :][:size]
         if part < parts:
             unfolded.reshape(pairs, n, width, high, channels)[...] = self._patches[part, :, :n]
         if (n, part) not in self._views:

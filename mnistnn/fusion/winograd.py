@@ -47,23 +47,23 @@ class WinogradConv(ChunkConv):
         self.chunk = n = self._even_parts(fitting)
         self._weight = context.scratch((4, 1, 3 * channels, filters))
         self._x = _Rows(context, self._pairs, columns, channels, n)
-        self._products = context.scratch((2 * n * self.map_size,))
-        self._taps = context.scratch((4, columns, 3 * channels, filters))
+        context.reserve("products", 2 * n * self.map_size)
+        context.reserve("taps", 4 * columns * 3 * channels * filters)
         self._taps_sum, self._taps_part = context.scratch((2, 4, 3 * channels, filters))
         self._taps_sum[...] = 0
         # The gradient by the maps, with the border that the full correlation of the input gradient looks at.
         self._dmaps = _Rows(context, self._in_pairs, width, filters, n)
-        self._dpairs = context.scratch((2, self._pairs * n * (width + 2) * filters))
+        context.reserve("pairs", 2 * self._pairs * n * (width + 2) * filters)
         if conv.input_grad:
             self._turned = context.scratch((4, 1, 3 * filters, channels))
-            self._dproducts = context.scratch((4 * self._in_pairs * n * width * channels,))
+            context.reserve("products", 4 * self._in_pairs * n * width * channels)
 
     def set_weight(self, weight: Floats) -> None:
         _transform_weight(weight, self._weight)
 
     def forward(self, x: Floats, maps: Floats) -> None:
         windows = self._x.fill(x, self._pad).transform()
-        products = self._products[: 2 * maps.size].reshape(4, -1)
+        products = self._workspace["products"][: 2 * maps.size].reshape(4, -1)
         for columns, out in self._by_column(products, self._pairs * len(x)):
             np.matmul(windows[:, columns], self._weight, out=out)
         _sum_products(products, *maps.reshape(2, -1))
@@ -79,13 +79,14 @@ class WinogradConv(ChunkConv):
         n, pairs, columns = len(x), self._pairs, self.used[1]
         windows = self._x.fill(x, self._pad).transform().transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
         even, odd = self._dmaps.of(n).pairs(pairs, self._dpad)
-        total, difference = self._dpairs[:, : even.size]
+        total, difference = self._workspace["pairs"][: 2 * even.size].reshape(2, -1)
         np.add(even, odd, out=total)
         np.subtract(even, odd, out=difference)
-        for taps, part, dmaps in zip(self._taps, windows, (even, total, difference, odd), strict=True):
+        taps_by_column = self._workspace["taps"][: columns * self._taps_sum.size].reshape(4, columns, -1, self._filters)
+        for taps, part, dmaps in zip(taps_by_column, windows, (even, total, difference, odd), strict=True):
             dcolumns = dmaps.reshape(pairs * n, -1, self._filters)[:, self._dpad : self._dpad + columns]
             np.matmul(part, dcolumns.transpose(1, 0, 2), out=taps)
-        np.add.reduce(self._taps, axis=1, out=self._taps_part)
+        np.add.reduce(taps_by_column, axis=1, out=self._taps_part)
         self._taps_sum += self._taps_part
 
     def weight_gradient(self, grad: Floats) -> None:
@@ -105,7 +106,8 @@ class WinogradConv(ChunkConv):
     def input_gradient(self, dx: Floats) -> None:
         n, _, width, channels = dx.shape
         shape = (self._in_pairs, n, width, channels)
-        products = self._dproducts[: 4 * math.prod(shape)].reshape(4, self._in_pairs * n, width, channels)
+        products = self._workspace["products"][: 4 * math.prod(shape)]
+        products = products.reshape(4, self._in_pairs * n, width, channels)
         np.matmul(self._dmaps.of(n).transform(), self._turned, out=products.transpose(0, 2, 1, 3))
         even, odd = products[:2]
         _sum_products(products, even, odd)
@@ -127,7 +129,8 @@ class _Rows:
         self._sizes = pairs, columns, channels
         self._padded = context.scratch((2, chunk * (pairs + 1) * (columns + 2) * channels))
         self._padded[...] = 0
-        self._transformed = context.scratch((4, chunk * pairs * (columns + 2) * channels))
+        context.reserve("rows", 4 * chunk * pairs * (columns + 2) * channels)
+        self._workspace = context.workspace
         self._n = chunk
         self._views: dict[int, _Views] = {}
 
@@ -154,7 +157,7 @@ class _Rows:
         pairs, columns, channels = self._sizes
         row = (columns + 2) * channels
         padded = self._padded[:, : (pairs + 1) * n * row]
-        transformed = self._transformed[:, : pairs * n * row]
+        transformed = self._workspace["rows"][: 4 * pairs * n * row].reshape(4, -1)
         item = transformed.itemsize
         shape = (4, columns, pairs * n, 3 * channels)
         strides = (transformed.strides[0], channels * item, row * item, item)
