@@ -42,36 +42,36 @@ class Dense(Layer):
         super().__init__(in_shape, (spec.units,))
         self.macs = math.prod(in_shape) * spec.units
         self._spec = spec
-        self._weight = context.param("weight", (*in_shape, spec.units), decay=True)
-        self._bias = context.param("bias", (spec.units,)) if spec.bias else None
-        self.params = (self._weight,) if self._bias is None else (self._weight, self._bias)
+        self.weight = context.param("weight", (*in_shape, spec.units), decay=True)
+        self.bias = context.param("bias", (spec.units,)) if spec.bias else None
+        self.params = (self.weight,) if self.bias is None else (self.weight, self.bias)
         self._y = context.buffer(self.out_shape)
         self._dx = context.buffer(in_shape) if context.input_grad else None
         self._ones = np.ones(context.max_batch, context.arena.dtype)
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draws the weights; the bias begins at zero."""
-        draw_weights(self._weight.value, self._spec.init, self._spec.init_scale, rng)
-        if self._bias is not None:
-            self._bias.value[...] = 0
+        draw_weights(self.weight.value, self._spec.init, self._spec.init_scale, rng)
+        if self.bias is not None:
+            self.bias.value[...] = 0
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, inputs) → (B, units)."""
         if train:
             self._x = x
         y = self._y[: len(x)]
-        np.matmul(x, self._weight.value, out=y)
-        if self._bias is not None:
-            y += self._bias.value
+        np.matmul(x, self.weight.value, out=y)
+        if self.bias is not None:
+            y += self.bias.value
         return y
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, units) → (B, inputs)."""
-        np.matmul(self._x.T, dy, out=self._weight.grad)
-        if self._bias is not None:
-            np.matmul(self._ones[: len(dy)], dy, out=self._bias.grad)
+        np.matmul(self._x.T, dy, out=self.weight.grad)
+        if self.bias is not None:
+            np.matmul(self._ones[: len(dy)], dy, out=self.bias.grad)
         if self._dx is None:
             return dy
         dx = self._dx[: len(dy)]
-        np.matmul(dy, self._weight.value.T, out=dx)
+        np.matmul(dy, self.weight.value.T, out=dx)
         return dx

@@ -45,19 +45,19 @@ class Input(Layer):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, context: BuildContext, scale: float, offset: float) -> None:
         super().__init__(in_shape, out_shape)
-        self._factor, self._offset = 1 / scale, -offset / scale
+        self.factor, self.offset = 1 / scale, -offset / scale
         self._y = context.buffer(out_shape)
 
     def forward(self, x: Images, *, train: bool) -> Floats:
         """Scales; `x` may be uint8 or float, in pixel units."""
         y = self._y[: len(x)]
         np.copyto(y, x.reshape(y.shape), casting="same_kind")  # a product with bytes would cast by way of a buffer
-        y *= self._factor
-        if self._offset:
-            y += self._offset
+        y *= self.factor
+        if self.offset:
+            y += self.offset
         return y
 
     def backward(self, dy: Floats) -> Floats:
         """Returns the gradient by the pixels."""
-        dy *= self._factor
+        dy *= self.factor
         return dy.reshape(len(dy), *self.in_shape)
