@@ -41,14 +41,20 @@ class Adam(OptimizerSpec):
         c = √((1 - β₂) / (1 - β₂ᵗ)), √ŝ = c √S: so w ← w - lr / c · (1 - β₁) / (1 - β₁ᵗ) · M / (√S + ε / c).
         """
         to_root = math.sqrt((1 - self.beta2) / (1 - self.beta2**step))
-        factor = learning_rate / to_root * (1 - self.beta1) / (1 - self.beta1**step)
-        eps = self.eps / to_root
+        numbers = (
+            self.beta1,
+            self.beta2,
+            self.eps / to_root,
+            learning_rate / to_root * (1 - self.beta1) / (1 - self.beta1**step),
+        )
+        # As arrays, for NumPy makes one of a Python number at each call, which takes as long as 4,000 products.
+        beta1, beta2, eps, factor = (np.asarray(number, arena.dtype) for number in numbers)
         vectors = state["mean_sum"], state["square_sum"]
         for params, grads, mean_sum, square_sum, work in self._blocks(arena, *vectors, learning_rate=learning_rate):
-            np.multiply(mean_sum, self.beta1, out=mean_sum)
+            np.multiply(mean_sum, beta1, out=mean_sum)
             np.add(mean_sum, grads, out=mean_sum)
             np.multiply(grads, grads, out=work)
-            np.multiply(square_sum, self.beta2, out=square_sum)
+            np.multiply(square_sum, beta2, out=square_sum)
             np.add(square_sum, work, out=square_sum)
             np.sqrt(square_sum, out=work)
             np.add(work, eps, out=work)
