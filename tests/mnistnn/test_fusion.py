@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from mnistnn.arena import Arena
 from mnistnn.errors import SpecError
 from mnistnn.fusion import FusedConv, FusedConvNorm, FusedInputConvNorm
+from mnistnn.fusion.chunk_conv import ChunkConv
+from mnistnn.fusion.windows import WindowConv
 from mnistnn.layer import BuildContext, LayerSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
@@ -77,6 +79,37 @@ def test_equals_the_plain_layers(blocks: list[dict[str, object]], rows: int, see
     np.testing.assert_allclose(fused_grads, grads, rtol=1e-7, atol=1e-9 * max(1.0, np.abs(grads).max()))
     np.testing.assert_allclose(fused.arena.states, plain.arena.states, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(fused.forward(images), plain.forward(images), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("images_a_chunk", [1, 2, 3, 4])
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_size_of_chunks_changes_nothing(images_a_chunk: int, norm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven images in chunks of one to four, the last one shorter; then two, then seven again."""
+    blocks = [
+        {"filters": 8, "kernel": 5, "padding": "same", "bias": True, "norm": norm, "pool": True},
+        {"filters": 9, "kernel": 3, "padding": "same", "bias": True, "norm": norm, "pool": False},
+        {"filters": 8, "kernel": 5, "padding": "valid", "bias": True, "norm": norm, "pool": False},
+        {"filters": 8, "kernel": 3, "padding": "same", "bias": True, "norm": norm, "pool": True},
+    ]
+    whole = Network(layers_of(blocks), batch_size=7, seed=1, dtype=np.float64)
+    monkeypatch.setattr(ChunkConv, "_even_parts", lambda self, n: images_a_chunk)
+    parted = Network(layers_of(blocks), batch_size=7, seed=1, dtype=np.float64)
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 256, (7, 28, 28)), draw.integers(0, 10, 7)
+    for count in (7, 2, 7):
+        expected, got = (step(network, images[:count], labels[:count]) for network in (whole, parted))
+        for exact, same in zip(expected, got, strict=True):
+            np.testing.assert_allclose(same, exact, rtol=1e-9, atol=1e-12 * max(1.0, np.abs(exact).max()))
+        np.testing.assert_allclose(parted.forward(images[:count]), whole.forward(images[:count]), rtol=1e-9, atol=1e-12)
+
+
+def test_the_largest_batch_leaves_no_short_chunk() -> None:
+    context = BuildContext(Arena(), 100)
+    conv = Conv2DSpec(filters=8).build((7, 7, 8), context)
+    for most, chunk in ((1, 1), (17, 10), (20, 20), (24, 20), (99, 50), (1000, 100)):
+        assert WindowConv(conv, context, (7, 7), squares=False)._even_parts(most) == chunk
+    context.max_batch = 97
+    assert WindowConv(conv, context, (7, 7), squares=False)._even_parts(20) == 20  # 20, 20, 20, 20, 17
 
 
 @pytest.mark.parametrize("norm", [False, True])
