@@ -141,7 +141,7 @@ def measure(plan: Plan, results: Results) -> None:
                     rates = "".join(f"{row.images_per_s[name].middle:12,.0f}" for name in (OURS, *LAYOUTS))
                     click.echo(f"{row.net:<13}{rates}  {shown(row.ratio)}")
     if "memory" in plan.parts:
-        measure_memories(named, results)
+        measure_memories(named, results, repeats=1 if plan.quick else 3)
     if "workers" in plan.parts and cores() > 1:
         rounds, seconds = (2, 0.5) if plan.quick else (10, 1.5)
         found = results.workers = measure_workers(_SCALED, rounds=rounds, seconds=seconds)
@@ -195,12 +195,12 @@ def print_inference_head(threads: int) -> None:
     click.echo(f"{'net':<13}" + "".join(f"{COLUMNS[name]:>12}" for name in (OURS, *LAYOUTS)) + "  ratio (10–90 %)")
 
 
-def measure_memories(cases: list[Case], results: Results) -> None:
+def measure_memories(cases: list[Case], results: Results, *, repeats: int) -> None:
     """Measures the nets' memory."""
     click.echo("\npeak memory in MB, of training (of the whole process)")
     click.echo(f"{'net':<13}" + "".join(f"{COLUMNS[name]:>16}" for name in (OURS, *LAYOUTS)))
     for case in cases:
-        row = measure_memory(case.name)
+        row = measure_memory(case.name, repeats=repeats)
         results.memory.append(row)
         peaks = [row.peaks[name] for name in (OURS, *LAYOUTS)]
         click.echo(
