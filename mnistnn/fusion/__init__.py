@@ -6,8 +6,9 @@ and shift and before the ReLU: they do not change which of four numbers is the l
 into the convolution's weights), and three quarters of their work falls away. At inference the norm is folded into the
 weights altogether.
 
-Inside, the maps of a chunk of n images lie as (H, n, W, C): a row of patches that is moved down by one picture row is
-then the same memory, begun n · W rows later, so only the kernel's columns have to be unfolded.
+The products are where the time goes. `winograd` makes those of 3×3 kernels from two thirds of the multiplications,
+`windows` all others; both take many small ones, a matrix for each column of a map, which a BLAS works on without
+copying its operands first. All that is not kept from pass to pass is computed in the same memory, layer after layer.
 """
 
 from __future__ import annotations
