@@ -70,7 +70,7 @@ class Profile:
         sgemm_gflops: what a product of two large float32 matrices reached in the same run, at best.
         epoch_s: what an epoch takes at this speed, without validation.
         epoch_images: the images of an epoch.
-        validation_s: what it takes to validate once.
+        validation_s: what it takes to validate once, the median of three.
         validation_images: on how many.
         buffers_mb: the network's buffers, params and grads.
         peak_mb: the most memory that the process had.
@@ -290,10 +290,12 @@ def plan_names(network: Network) -> list[str]:
 
 def _validation_s(network: Network, validation: Split) -> float:
     images, labels = validation.take()
-    evaluate(network, images[: network.batch_size], labels[: network.batch_size])  # to warm up
-    began = time.perf_counter()
-    evaluate(network, images, labels)
-    return time.perf_counter() - began
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        evaluate(network, images, labels)
+        times.append(time.perf_counter() - began)
+    return sorted(times)[1]
 
 
 def _median_ms(seconds: Iterable[float]) -> float:
