@@ -42,7 +42,8 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, in_shape: Shape, context: BuildContext) -> None:
         super().__init__(in_shape, in_shape)
-        self._level, self._chance_above = divmod(256 * rate, 1)
+        level, chance_above = divmod(256 * rate, 1)
+        self._level, self._above = int(level), int(chance_above * 2**64)
         self._scale = 1 / (1 - rate)
         self.rng = np.random.Generator(np.random.SFC64(context.seed))  # the fastest that NumPy has
         self._raw = self.rng.bit_generator.random_raw
@@ -67,8 +68,8 @@ class Dropout(Layer):
         """Writes 0 for a number that is left out, and the scale for one that is kept."""
         for start in range(0, factors.size, _BLOCK):
             block = factors[start : start + _BLOCK]
-            draws = self._raw(1 + -(-block.size // 8))  # 64 bits each
-            level = self._level + (draws[0] < self._chance_above * 2**64)
-            kept = np.greater_equal(draws[1:].view(np.uint8)[: block.size], int(level), out=self._kept[: block.size])
+            level = self._level + (self._raw() < self._above)
+            draws = self._raw(-(-block.size // 8)).view(np.uint8)  # 64 bits each
+            kept = np.greater_equal(draws[: block.size], level, out=self._kept[: block.size])
             np.copyto(block, kept)  # a product with the truth values themselves would cast them by way of a buffer
             np.multiply(block, self._scale, out=block)
