@@ -37,8 +37,7 @@ class Part:
     Attributes:
         name: the layer's, or those of all layers that a fused one does the work of.
         out_shape: of one output; None for what is no layer.
-        forward_ms: median over the steps; None for what has no two ways.
-        backward_ms: the same.
+        forward_ms, backward_ms: medians over the steps; None for what has no two ways.
         ms: all of the part.
         share: of the step.
         mflop: the multiplications and additions of its matrix products, both ways, as its definition has them:
@@ -65,13 +64,10 @@ class Profile:
         steps: over how many the medians are.
         batch_size: the images of a step.
         step_ms: the median of whole steps.
-        mflop: of all matrix products of a step.
-        gflops: those by the step's time.
+        mflop, gflops: of all matrix products of a step, and those by its time.
         sgemm_gflops: what a product of two large float32 matrices reached in the same run, at best.
-        epoch_s: what an epoch takes at this speed, without validation.
-        epoch_images: the images of an epoch.
-        validation_s: what it takes to validate once, the median of three.
-        validation_images: on how many.
+        epoch_s: what an epoch of `epoch_images` takes at this speed, without validation.
+        validation_s: what it takes to validate on all `validation_images`.
         buffers_mb: the network's buffers, params and grads.
         peak_mb: the most memory that the process had.
     """
@@ -289,13 +285,15 @@ def plan_names(network: Network) -> list[str]:
 
 
 def _validation_s(network: Network, validation: Split) -> float:
+    """Returns what a validation takes, from the median of its batches: by the measure that the steps have, too."""
     images, labels = validation.take()
     times = []
-    for _ in range(3):
+    for start in range(0, len(images), network.batch_size):
+        rows = slice(start, start + network.batch_size)
         began = time.perf_counter()
-        evaluate(network, images, labels)
-        times.append(time.perf_counter() - began)
-    return sorted(times)[1]
+        evaluate(network, images[rows], labels[rows])
+        times.append((time.perf_counter() - began) / len(labels[rows]))
+    return float(np.median(times)) * len(images)
 
 
 def _median_ms(seconds: Iterable[float]) -> float:
