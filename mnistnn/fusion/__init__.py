@@ -19,6 +19,7 @@ from typing import TypeVar
 from mnistnn.fusion.conv import FusedConv
 from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
 from mnistnn.fusion.dense import FusedInputDense, fuse_input
+from mnistnn.fusion.memory import BlockContext
 from mnistnn.fusion.windows import shares_patches
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.layers.batch_norm import BatchNorm
@@ -36,8 +37,9 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
 
     Args:
         layers: of a network, in order, built and allocated; the fused layers work on their params.
-        context: gives the buffers.
+        context: of the layers; the bytes of the fused ones' buffers are added to its own.
     """
+    blocks = BlockContext(context.arena, context.max_batch)
     plan: list[Layer] = []
     rest = list(layers)
     if first := fuse_input(rest, context):
@@ -56,11 +58,12 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
         else:
             pool = None
         if norm is None:
-            plan.append(FusedConv(conv, pool, context))
+            plan.append(FusedConv(conv, pool, blocks))
         elif conv.input_grad or not shares_patches(conv.kernel, conv.in_shape[2]):
-            plan.append(FusedConvNorm(conv, norm, pool, context))
+            plan.append(FusedConvNorm(conv, norm, pool, blocks))
         else:
-            plan.append(FusedInputConvNorm(conv, norm, pool, context))
+            plan.append(FusedInputConvNorm(conv, norm, pool, blocks))
+    context.buffer_bytes += blocks.buffer_bytes
     return plan
 
 
