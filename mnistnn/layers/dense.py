@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from mnistnn.registry import layer
 from mnistnn.types import Floats, Shape
 
 __all__ = ["Dense", "DenseSpec"]
+
+# OpenBLAS makes products of up to a million multiplications without packing first, where the processor has AVX-512.
+# That halves the time of a narrow layer's weight gradient; elsewhere such parts are neither faster nor slower.
+_SMALL_PRODUCT: Final = 800_000
+_NARROW: Final = 16
 
 
 @layer("dense")
@@ -67,7 +72,11 @@ class Dense(Layer):
 
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, units) → (B, inputs)."""
-        np.matmul(self._x.T, dy, out=self.weight.grad)
+        inputs, units = self.weight.shape
+        rows = max(1, _SMALL_PRODUCT // (units * len(dy))) if units <= _NARROW else inputs
+        for start in range(0, inputs, rows):
+            part = slice(start, start + rows)
+            np.matmul(self._x[:, part].T, dy, out=self.weight.grad[part])
         if self.bias is not None:
             np.matmul(self._ones[: len(dy)], dy, out=self.bias.grad)
         if self._dx is None:

@@ -29,3 +29,16 @@ def test_weights_decay_and_biases_do_not(build_layer: Callable[..., Any]) -> Non
 def test_a_map_is_refused(build_layer: Callable[..., Any]) -> None:
     with pytest.raises(SpecError, match="flatten"):
         build_layer(DenseSpec(), (4, 4, 1))
+
+
+@pytest.mark.parametrize(("units", "n"), [(10, 100), (16, 7), (17, 100)])
+def test_a_gradient_made_in_parts_is_whole(build_layer: Callable[..., Any], units: int, n: int) -> None:
+    layer, arena = build_layer(DenseSpec(units=units), (3001,), max_batch=n)
+    draw = np.random.default_rng(0)
+    x, dy = draw.standard_normal((n, 3001)), draw.standard_normal((n, units))
+    arena.grads[...] = np.nan
+    layer.forward(x, train=True)
+    dx = layer.backward(dy)
+    np.testing.assert_allclose(arena.named()["layer/weight"].grad, x.T @ dy, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(arena.named()["layer/bias"].grad, dy.sum(axis=0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(dx, dy @ arena.named()["layer/weight"].value.T, rtol=1e-9, atol=1e-9)
