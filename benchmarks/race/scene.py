@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.race.processes import Finish, Lap, Ready
 from benchmarks.race.settings import Settings
+from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
@@ -60,7 +61,7 @@ class Scene:
         head = [
             f"MNIST from scratch to {settings.goal:.0%} of the test images · one thread each · seed {seed}",
             f"{describe_network(settings.network)} · {network.param_count:,} params",
-            f"{settings.steps} steps of {settings.batch_size} images ({shown:.2g} epochs), Adam, one-cycle",
+            f"{settings.steps} steps of {settings.batch_size} images ({shown:.1f} epochs), Adam, one-cycle",
         ]
         expected = max(each.step_ms for each in ready) * settings.steps / 1e3
         tracks = [Track(LABELS[each.side], each.detail) for each in ready]
@@ -105,14 +106,16 @@ def verdict(scene: Scene) -> str:
 
 
 def describe_network(spec: NetworkSpec) -> str:
-    """Returns the layers that have a size, as "conv 5×5×24, pool, dense 256"."""
-    names = []
+    """Returns the layers that have a size, as "conv 5×5×24, pool, dense 256, batch norm"."""
+    names, norm = [], ""
     for layer in spec.layers:
         match layer:
+            case BatchNormSpec():
+                norm = ", batch norm"
             case Conv2DSpec():
                 names.append(f"conv {layer.kernel}×{layer.kernel}×{layer.filters}")
             case MaxPool2DSpec():
                 names.append("pool")
             case DenseSpec():
                 names.append(f"dense {layer.units}")
-    return ", ".join(names)
+    return ", ".join(names) + norm

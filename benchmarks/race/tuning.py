@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.race.settings import Settings
+from benchmarks.race.settings import Settings, changed
 from benchmarks.race.sides import NumPySide, laps
 from benchmarks.race.summary import share, spread
 from mnistnn.data import Dataset
-from mnistnn.errors import SpecError, nearest
 from mnistnn.files import atomic_write
-from mnistnn.network import NetworkSpec
 
-__all__ = ["CHANGES", "SPLIT_SEED", "Tried", "changed", "table", "try_all", "write"]
+__all__ = ["CHANGES", "SPLIT_SEED", "Tried", "table", "try_all", "write"]
 
 SPLIT_SEED = 0
 
@@ -37,45 +34,6 @@ class Tried:
     batch_size: int
     accuracy: float
     seconds: float
-
-
-def changed(settings: Settings, change: str) -> Settings:
-    """Returns the settings with what `change` says: "steps=200 learning_rate=0.008 init_scale=0.5".
-
-    A name is one of the settings' own, the optimizer's, the schedule's, or of all layers that have such a field.
-
-    Raises:
-        SpecError: there is no such name, or the value is not legal.
-    """
-    for assignment in change.split():
-        name, _, text = assignment.partition("=")
-        layers = [hasattr(layer, name) for layer in settings.network.layers]
-        if any(layers):
-            new = tuple(
-                replace(layer, **{name: _value(text)}) if has else layer
-                for layer, has in zip(settings.network.layers, layers, strict=True)
-            )
-            settings = replace(settings, network=NetworkSpec(new))
-            continue
-        for part in ("optimizer", "schedule", ""):
-            owner: Any = getattr(settings, part) if part else settings
-            if name in owner.__dataclass_fields__:
-                new_owner = replace(owner, **{name: _value(text)})
-                settings = replace(settings, **{part: new_owner}) if part else new_owner
-                break
-        else:
-            known = ["steps", "batch_size", *settings.optimizer.__dataclass_fields__]
-            raise SpecError(f"a change must name what the settings have, but got {name!r}; {nearest(name, known)}")
-    return settings
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def try_all(settings: Settings, dataset: Dataset, changes: Sequence[str], seeds: Sequence[int]) -> Iterator[Tried]:
