@@ -49,8 +49,7 @@ class Arena:
         self._decayed: list[Param] = []
         self._plain: list[Param] = []
         self._states: dict[Param, float] = {}
-        self._scratch: list[NDArray[Any]] = []
-        self.params = self.grads = self.states = np.empty(0, self.dtype)
+        self.params = self.grads = self.states = self._scratch = np.empty(0, self.dtype)
         self.n_decay = 0
 
     def param(self, name: str, shape: Shape, *, decay: bool) -> Param:
@@ -74,11 +73,11 @@ class Arena:
         for state, fill in self._states.items():
             state.value[...] = fill
 
-    def scratch(self, n: int) -> list[NDArray[Any]]:
-        """Returns `n` vectors as long as `params` to compute in; what they hold does not survive other callers."""
-        while len(self._scratch) < n:
-            self._scratch.append(np.empty_like(self.params))
-        return self._scratch[:n]
+    def scratch(self, size: int) -> NDArray[Any]:
+        """Returns a vector of `size` numbers to compute in; what it holds does not survive other callers."""
+        if self._scratch.size < size:
+            self._scratch = np.empty(size, self.dtype)
+        return self._scratch[:size]
 
     def named(self) -> dict[str, Param]:
         """Returns all params and states by name, in the order of the vectors."""
@@ -87,7 +86,7 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """The bytes of the three vectors and the scratch."""
-        return sum(vector.nbytes for vector in (self.params, self.grads, self.states, *self._scratch))
+        return sum(vector.nbytes for vector in (self.params, self.grads, self.states, self._scratch))
 
     def _bind(self, arrays: list[Param], attribute: str) -> NDArray[Any]:
         vector = np.zeros(sum(array.size for array in arrays), self.dtype)

@@ -64,9 +64,10 @@ def blocks(arena: Arena, *vectors: Floats, l2: float = 0.0, shrink: float = 1.0)
         l2: this times the weights is added to their grads.
         shrink: the weights are multiplied by this.
     """
-    scratch = arena.scratch(1)[0]
-    for start in range(0, arena.params.size, BLOCK):
-        block = slice(start, min(start + BLOCK, arena.params.size))
+    size = arena.params.size
+    scratch = arena.scratch(min(BLOCK, size))
+    for start in range(0, size, BLOCK):
+        block = slice(start, min(start + BLOCK, size))
         params, grads, work = arena.params[block], arena.grads[block], scratch[: block.stop - start]
         decayed = max(0, arena.n_decay - start)  # weights come first
         if l2 and decayed:

@@ -43,10 +43,12 @@ def test_states_begin_as_they_say(arena: Arena) -> None:
 
 def test_scratch_is_kept_and_counted(arena: Arena) -> None:
     before = arena.nbytes
-    first = arena.scratch(1)
-    assert arena.scratch(2)[0] is first[0]
-    assert [vector.shape for vector in arena.scratch(2)] == [(12,), (12,)]
-    assert arena.nbytes == before + 2 * 12 * 4
+    first = arena.scratch(12)
+    assert np.shares_memory(arena.scratch(5), first)
+    assert arena.scratch(5).shape == (5,)
+    assert arena.nbytes == before + 12 * 4
+    assert arena.scratch(20).dtype == np.float32
+    assert arena.nbytes == before + 20 * 4
 
 
 def test_a_name_is_given_once(arena: Arena) -> None:
