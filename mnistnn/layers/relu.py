@@ -29,12 +29,13 @@ class ReLU(Layer):
     def __init__(self, in_shape: Shape, context: BuildContext) -> None:
         super().__init__(in_shape, in_shape)
         self._y = context.buffer(in_shape)
+        self._zeros = np.zeros(in_shape, context.arena.dtype)
         self._positive = context.buffer(in_shape, np.bool_)
 
     def forward(self, x: Floats, *, train: bool) -> Floats:
         """Shape: x: (B, …) → the same."""
         y = self._y[: len(x)]
-        np.maximum(x, 0, out=y)
+        np.maximum(x, self._zeros, out=y)  # with the number 0 NumPy's loop is not vectorised, and takes twice as long
         return y
 
     def backward(self, dy: Floats) -> Floats:
