@@ -19,6 +19,9 @@ from mnistnn.types import Floats, Shape
 
 __all__ = ["FusedConvNorm", "FusedInputConvNorm"]
 
+# A mean whose square is as many variances away from zero costs E[z²] - E[z]² digits, and squares are taken about it.
+_FAR = 4
+
 
 class FusedConvNorm(FusedConv):
     """Conv2D, BatchNorm, ReLU and a 2×2 MaxPool2D or none, on the params of the first two.
@@ -32,9 +35,9 @@ class FusedConvNorm(FusedConv):
         self._norm = norm
         self._count = math.prod(conv.out_shape[:2])  # numbers a channel, of one image
         self._peaks = context.buffer(self.out_shape)
-        self._signed = context.scratch(conv.weight.shape)
-        # One number a channel each. All but the sign in float64: they are differences of large sums.
-        self._sign = context.scratch((self._filters,))
+        self._signed, self._scaled = context.scratch((2, *conv.weight.shape))
+        # One number a channel each. All but the first two in float64: they are differences of large sums.
+        self._sign, self._factor = context.scratch((2, self._filters))
         self._mean, self._inv_std, self._slope, self._level = np.zeros((4, self._filters))
         # Each repeated along a row of the map.
         width = conv.out_shape[1] * self._filters
@@ -73,28 +76,38 @@ class FusedConvNorm(FusedConv):
 
     def _forward_product(self, x: Floats) -> tuple[NDArray[Any], NDArray[Any], int]:
         """Computes z and its maxima; returns z's mean, variance and count over the batch."""
-        sums, squares, part = np.zeros((3, self._filters))
-        origin: NDArray[Any] | None = None
+        sums, squares = np.zeros((2, self._filters))
+        origin = np.zeros(self._filters)
         self._products.set_weight(self._signed)
         for images in chunks(len(x), self._chunk):
             maps = self._maps_of(images)
             self._products.forward(x[images], maps)
             z = self._products.rows_of(maps)
-            self._sum(z, self._map_row, part)
+            part, squares_part = self._sums_of(z, origin)
+            if images.start == 0:
+                mean = part * (self._filters / z.size)
+                if np.any(mean**2 > _FAR * (squares_part * (self._filters / z.size) - mean**2)):
+                    origin = mean
+                    part, squares_part = self._sums_of(z, origin)
             sums += part
-            if origin is None:  # squares are taken about a mean, for E[z²] - E[z]² would lose its digits
-                origin = part * (self._filters / z.size)
-                self._repeat(origin, self._level_row)
-            squared = self._workspace["maps"][: z.size].reshape(z.shape)
-            np.subtract(z, self._level_row, out=squared)
-            np.multiply(squared, squared, out=squared)
-            self._sum(squared, self._map_row, part)
-            squares += part
+            squares += squares_part
             for result, peaks in self._results(maps, self._peaks[images], images, train=True):
                 peaks[...] = result
         count = len(x) * self._count
         mean = sums / count
-        return mean, np.maximum(squares / count - (mean - (0 if origin is None else origin)) ** 2, 0), count
+        return mean, np.maximum(squares / count - (mean - origin) ** 2, 0), count
+
+    def _sums_of(self, z: Floats, origin: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns each channel's sum, and that of the squares of what it is off the origin. Shape: z: (rows, W · C)."""
+        sums, squares = np.zeros((2, self._filters))
+        self._sum(z, self._map_row, sums)
+        squared = self._workspace["maps"][: z.size].reshape(z.shape)
+        away = z
+        if origin.any():
+            away = np.subtract(z, self._repeat(origin, self._level_row), out=squared)
+        np.multiply(away, away, out=squared)
+        self._sum(squared, self._map_row, squares)
+        return sums, squares
 
     def _affine_relu(self, peaks: Floats, scale: NDArray[Any], shift: NDArray[Any]) -> Floats:
         y = self._y[: len(peaks)]
@@ -109,7 +122,8 @@ class FusedConvNorm(FusedConv):
         """Shape: dy: (B, H', W', filters), overwritten → (B, H, W, C).
 
         With ẑ = (z - mean)/σ and n its count, dz = |γ|/σ · (dy - Σdy/n - ẑ · Σ(dy·ẑ)/n), where dy is 0 off the maxima:
-        there it is a line in z, `slope` · z + `level`. Both sums need the maxima alone.
+        there it is a line in z, `slope` · z + `level`. Both sums need the maxima alone. The factor |γ|/σ of a channel
+        goes into the weights, and into their gradient, not over the maps.
         """
         conv, norm = self._conv, self._norm
         self._through_relu(dy)
@@ -125,15 +139,14 @@ class FusedConvNorm(FusedConv):
             conv.bias.grad[...] = 0  # the norm takes it off again
         count = len(dy) * self._count
         scale = np.abs(norm.gamma.value) * self._inv_std
-        self._slope[...] = -scale * self._inv_std * sum_dy_zhat / count
-        self._level[...] = -scale * sum_dy / count - self._slope * self._mean
+        self._slope[...] = -self._inv_std * sum_dy_zhat / count
+        self._level[...] = -sum_dy / count - self._slope * self._mean
         self._repeat(self._slope, self._slope_row)
         self._repeat(self._level, self._level_row)
-        rows = dy.reshape(-1, len(self._row))
-        rows *= self._repeat(scale, self._row)
-        dx = self._backward(dy, self._signed)
-        grad = conv.weight.grad
-        np.multiply(grad, self._sign, out=grad)
+        self._factor[...] = scale
+        dx = self._backward(dy, np.multiply(self._signed, self._factor, out=self._scaled))
+        self._factor *= self._sign
+        np.multiply(conv.weight.grad, self._factor, out=conv.weight.grad)
         return dx
 
     def _unpool(self, dy: Floats, images: slice) -> None:
@@ -186,7 +199,7 @@ class FusedInputConvNorm(FusedConvNorm):
     def _backward(self, dy: Floats, weight: Floats) -> Floats:
         dx = super()._backward(dy, weight)
         grad = self._conv.weight.grad.reshape(-1, self._filters)
-        exact = weight.reshape(-1, self._filters).astype(np.float64)
+        exact = self._signed.reshape(-1, self._filters).astype(np.float64)
         grad += (self._patch_squares @ exact) * self._slope + np.outer(self._patch_sum, self._level)
         return dx
 
