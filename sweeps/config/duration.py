@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Durations as people write and read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from sweeps.errors import ConfigError
 
-__all__ = ["parse_duration"]
+__all__ = ["clock", "parse_duration"]
 
 _DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.ASCII)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -25,3 +25,12 @@ def parse_duration(text: str | float) -> float:
     if not 0 < seconds <= _LONGEST_S:
         raise ConfigError(f"a duration must be seconds above 0, or like 90s, 30m, 2h or 1h30m, but got {text!r:.60}.")
     return seconds
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as people read it: 48 s, 3:05, 2:01:07."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -64,6 +64,10 @@ class Budget:
             or (self.queued_only and not tally.waiting and not tally.running)
         )
 
+    def left_s(self, elapsed_s: float) -> float | None:
+        """Returns the seconds that are left; None where the time has no limit."""
+        return None if self.time_s is None else self.time_s - elapsed_s
+
     def has_room(self, tally: Tally) -> bool:
         """Says whether one more trial may start beside those that run already."""
         if self.queued_only and not tally.waiting:
@@ -97,3 +101,7 @@ class Clock:
     def total_s(self) -> float:
         """Seconds of all calls."""
         return self.used_s + self.call_s
+
+    def write_off(self, until_s: float) -> None:
+        """Counts the seconds up to `until_s` of all calls as used: they are too few for anything."""
+        self.used_s += max(0.0, until_s - self.total_s)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget, Tally
+from sweeps.study.forecast import Forecast
+from sweeps.study.sampler import FeasibleSampler
 from sweeps.study.storage import origin_of
 
-__all__ = ["Claim", "FileLock", "claim", "queue_lock", "release"]
+__all__ = ["Claim", "FileLock", "OutOfTime", "claim", "queue_lock", "release"]
+
+# While so many trials a worker wait at the end of a queue, the longest goes first.
+_LAST_TRIALS = 2
 
 
 class FileLock:
@@ -74,23 +79,81 @@ def queue_lock(paths: StudyPaths) -> Iterator[None]:
         lock.release()
 
 
-def claim(study: optuna.Study, paths: StudyPaths, budget: Budget) -> Claim | None:
+class OutOfTime(Exception):
+    """No trial that could be started would come far enough in the time that is left."""
+
+
+def claim(study: optuna.Study, paths: StudyPaths, budget: Budget, forecast: Forecast | None = None) -> Claim | None:
     """Asks for the next trial if the budget has room for one more beside those that run.
 
     Workers count and ask one after another, so together they never start more than the budget holds.
 
+    Args:
+        study: the study.
+        paths: its paths.
+        budget: how many trials it may have.
+        forecast: knows how long they take, and the time that is left.
+
     Returns:
         The trial, or None if there is no room now (there is again if a running one fails).
+
+    Raises:
+        OutOfTime: there is no use in starting any, now or later.
     """
     with queue_lock(paths):
-        if not budget.has_room(Tally.of(study.get_trials(deepcopy=False))):
+        trials = study.get_trials(deepcopy=False)
+        tally = Tally.of(trials)
+        if not budget.has_room(tally):
             return None
-        trial = study.ask()
+        trial = study.ask() if forecast is None else _ask(study, trials, tally, budget, forecast)
         lock = FileLock(paths.trial(origin_of(trial)) / "lock")
         if not lock.acquire():  # the attempt before this one is just leaving
             release(study, trial)
             return None
         return Claim(trial, lock)
+
+
+def _ask(
+    study: optuna.Study, trials: Sequence[FrozenTrial], tally: Tally, budget: Budget, forecast: Forecast
+) -> optuna.Trial:
+    """Asks for a trial that the rest of the time holds: one that waits, in its turn, else a new one, drawn for it.
+
+    Where none would come to its end, one that comes far enough to be of use to a longer run.
+    """
+    forecast.learn(trials)
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    if budget.queued_only and 0 < len(waiting) <= _LAST_TRIALS * (tally.running + 1) and tally.running:
+        # All of them run, in whatever order: the shorter the last one, the shorter do the others' cores idle.
+        waiting.sort(key=lambda trial: -(forecast.rest_s(trial) or 0.0))
+    elif forecast.left_s is None:
+        return study.ask()
+    if not forecast.is_reliable:
+        return _take(study, waiting[0]) if waiting else study.ask()
+    for trial in waiting:
+        if forecast.reach_of(trial) >= forecast.whole:
+            return _take(study, trial)
+    drawn = -1.0
+    if not budget.queued_only and isinstance(study.sampler, FeasibleSampler):
+        drawn = study.sampler.propose(study, forecast.reach, forecast.whole)
+        if drawn >= forecast.whole:
+            return _take(study, None)
+    for trial in waiting:
+        if forecast.reach_of(trial) >= forecast.useful_reach_of(trial):
+            return _take(study, trial)
+    if drawn >= forecast.useful:
+        return _take(study, None)
+    raise OutOfTime
+
+
+def _take(study: optuna.Study, waiting: FrozenTrial | None) -> optuna.Trial:
+    """Does what `study.ask` does, for a trial of our choice of those that wait, or a new one although some wait."""
+    study._thread_local.cached_all_trials = None
+    if waiting is None:
+        trial_id = study._storage.create_new_trial(study._study_id)
+    else:
+        trial_id = waiting._trial_id
+        study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    return optuna.Trial(study, trial_id)
 
 
 def release(study: optuna.Study, trial: optuna.Trial) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import resource
+import statistics
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from mnistnn.training import EpochMetrics, Trainer
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study.claims import release
+from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
@@ -52,6 +55,7 @@ class Bench:
         inputs: the data sets, as `TrialLog.start` takes them.
         stop: asked before each step of a training; True ends the trial's attempt there.
         say: takes a line for the worker's log.
+        forecast: knows how long trials take; without it, none is told its time.
     """
 
     config: StudyConfig
@@ -63,6 +67,7 @@ class Bench:
     inputs: Sequence[Mapping[str, Any]]
     stop: Callable[[], bool]
     say: Callable[[str], None] = print
+    forecast: Forecast | None = None
 
 
 def trial_seed(study_seed: int, origin: int) -> np.random.SeedSequence:
@@ -128,6 +133,7 @@ class _Attempt:
         self._checkpoint = self._folder / "checkpoint.npz"
         self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
         self._is_baseline = trial.user_attrs.get("role") == "baseline"
+        self._epochs_s: list[float] = []  # of this attempt
 
     def run(self) -> TrialState:
         """Returns COMPLETE or PRUNED."""
@@ -138,13 +144,14 @@ class _Attempt:
         label = bench.space.architecture(values)
         trial.set_user_attr("label", label)  # from here on the parameters are whole
         trainer = self._trainer(recipe)
+        epoch_s = self._estimate(values)
         role = trial.user_attrs.get("preset") or trial.user_attrs.get("role")
         tags = {**bench.tags, "trial": str(self._origin)} | ({"baseline": str(role)} if self._is_baseline else {})
         constants = {
             "trial_number": self._origin,
             "params_count": trainer.network.param_count,
             "macs": trainer.network.macs,
-        }
+        } | ({} if epoch_s is None else {EPOCH_S_ESTIMATE: epoch_s})
         facts = {
             "baseline": trial.user_attrs.get("preset"),
             "optimizer": plain["optimizer"],
@@ -152,6 +159,7 @@ class _Attempt:
             "batch size": plain.get("batch_size"),
             "params": f"{trainer.network.param_count:,}",
             "MACs": f"{trainer.network.macs:,}",
+            "time": None if epoch_s is None else duration_text(recipe.training.epochs, epoch_s),
         }
         name, note = run_name(self._origin, label, plain), trial_note(label, facts)
         self._log.start(name, plain, tags, bench.inputs, metrics=constants, note=note)
@@ -162,6 +170,15 @@ class _Attempt:
         except optuna.TrialPruned as error:
             return self._prune(trainer, str(error))
         return self._complete(trainer, recipe)
+
+    def _estimate(self, values: Mapping[str, Any]) -> float | None:
+        """Returns the seconds that an epoch is thought to take; what the first attempt thought stays."""
+        forecast, known = self._bench.forecast, self._trial.user_attrs.get(EPOCH_S_ESTIMATE)
+        if known is None and forecast is not None:
+            known = round(forecast.epoch_s(values), 3)
+            self._trial.set_user_attr(EPOCH_S_ESTIMATE, known)
+            self._bench.say(f"trial {self._origin}: {duration_text(forecast.epochs, known)}")
+        return None if known is None else float(known)
 
     def _trainer(self, recipe: Recipe) -> Trainer:
         """Builds the training and puts it to where the last attempt left it."""
@@ -185,9 +202,15 @@ class _Attempt:
             self._record(metrics)
         if trainer.history:
             self._consider_pruning(trainer)
+        began = time.monotonic()
         for metrics in trainer.fit(stop=self._bench.stop):
             save_checkpoint(self._checkpoint, trainer)
             self._record(metrics)
+            now = time.monotonic()
+            self._epochs_s.append(now - began)
+            began = now
+            if len(self._epochs_s) == 1:  # others plan by it; the end brings the mean over all epochs
+                self._trial.set_user_attr(EPOCH_S, round(self._epochs_s[0], 3))
             self._consider_pruning(trainer)
 
     def _record(self, metrics: EpochMetrics) -> None:
@@ -249,6 +272,8 @@ class _Attempt:
             "seconds": round(sum(metrics.seconds for metrics in trainer.history), 3),
             "peak_mb": peak_mb(),
         }
+        if self._epochs_s:
+            results[EPOCH_S] = round(statistics.fmean(self._epochs_s), 3)
         attributes = results | {"params": trainer.network.param_count, "macs": trainer.network.macs}
         if best is not None and best.val_loss is not None and best.val_accuracy is not None:
             attributes |= {"best_epoch": best.epoch, "val_loss": best.val_loss, "val_accuracy": best.val_accuracy}

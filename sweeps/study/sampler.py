@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import optuna
@@ -16,25 +16,43 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mnistnn.domains import Choice, Domain, FloatRange, IntRange
-from sweeps.config import Hyperband, Median, StudyConfig, SuccessiveHalving
+from mnistnn.domains import Choice, Domain, FloatRange
+from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError
-from sweeps.study.space import Space
+from sweeps.study.grid import grid_points
+from sweeps.study.space import Space, Values
 
-__all__ = ["FeasibleSampler", "check_possible", "make_pruner", "make_sampler"]
+__all__ = [
+    "ALL_DRAWS",
+    "Draw",
+    "FeasibleSampler",
+    "check_possible",
+    "drawing",
+    "make_sampler",
+    "nothing_possible",
+]
 
 Draw: TypeAlias = Callable[[str, Domain], Any]
 
-Point: TypeAlias = Mapping[str, float]
+
+class Drawn(NamedTuple):
+    """A trial that was drawn: what it is asked for, from which domains, all that follows, and why it cannot be."""
+
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    values: Values
+    reason: str | None
+
 
 # A draw of TPE costs milliseconds and was learnt from what is possible; a uniform one costs next to nothing.
 _MODEL_DRAWS: Final = 12
-_ALL_DRAWS: Final = 1_000
+ALL_DRAWS: Final = 1_000
+# As many are looked at for one that the rest of the time holds: a third of a second, while no core trains.
+_TIMED_DRAWS: Final = 120
 
 
 def make_sampler(config: StudyConfig, space: Space) -> FeasibleSampler:
@@ -43,6 +61,8 @@ def make_sampler(config: StudyConfig, space: Space) -> FeasibleSampler:
     A grid's points are enqueued when the study is made; its sampler is asked for nothing as long as there are any.
     """
     if config.sampler.type == "qmc":
+        from sweeps.study.sobol import SobolSampler
+
         return SobolSampler(config, space)
     return FeasibleSampler(config, space)
 
@@ -55,7 +75,7 @@ def check_possible(config: StudyConfig) -> None:
     """
     space = Space(config)
     if config.sampler.type == "grid":
-        if not space.enumerate():
+        if not grid_points(space):
             raise ConfigError("a grid must have a possible point, but [limits] leave none; widen them.")
         return
     study = optuna.create_study(sampler=make_sampler(config, space))
@@ -84,6 +104,40 @@ class FeasibleSampler(BaseSampler):
         self._config = config
         self._space = space
         self._drawn: dict[int, dict[str, Any]] = {}
+        self._proposed: tuple[int, Drawn] | None = None
+
+    def propose(self, study: Study, reach: Callable[[Values], float], enough: float) -> float:
+        """Draws what the next new trial shall be: the first that comes far enough, else the one that comes farthest.
+
+        A limit of time is one more limit on what is sampled. Where there is time enough, the first possible draw is
+        taken, which the trial would have got without being asked for in advance.
+
+        Args:
+            study: only one process at a time may propose trials of it.
+            reach: says how far a trial with such values would come.
+            enough: how far it shall come.
+
+        Returns:
+            How far what was drawn comes; a new trial that is asked for now gets it.
+
+        Raises:
+            ConfigError: nothing that was drawn is a possible architecture.
+        """
+        trial = create_trial(state=TrialState.RUNNING)
+        trial.number = len(study.get_trials(deepcopy=False))
+        study._thread_local.cached_all_trials = None  # as `ask` does: the trials are read again
+        filtered: Any = _Unwritten(optuna.pruners._filter_study(study, trial))  # as the trial will see it
+        farthest, reason = -1.0, None
+        for draw in itertools.islice(self._timed_draws(filtered, trial), _TIMED_DRAWS):
+            drawn = self._walk(draw, {}, {})
+            reason = drawn.reason or reason
+            if drawn.reason is None and (far := reach(drawn.values)) > farthest:
+                farthest, self._proposed = far, (trial.number, drawn)
+                if far >= enough:
+                    break
+        if farthest < 0:
+            raise nothing_possible(reason)
+        return farthest
 
     def reseed_rng(self) -> None:
         """Does nothing: the seed is made for each trial."""
@@ -93,12 +147,15 @@ class FeasibleSampler(BaseSampler):
         # `fixed_params` is where `enqueue_trial` puts what it was given; Optuna has no other way to see it.
         fixed = dict(trial.system_attrs.get("fixed_params", {}))
         overrides = trial.user_attrs.get("overrides", {})
-        params, distributions = self._draw(study, trial, fixed, overrides)
-        if any(params.get(name) != value for name, value in trial.params.items()):
+        if self._proposed is not None and self._proposed[0] == trial.number and not (fixed or overrides):
+            drawn = self._proposed[1]
+        else:
+            drawn = self._draw(study, trial, fixed, overrides)
+        if any(drawn.params.get(name) != value for name, value in trial.params.items()):
             # It was stopped while it asked, and other trials have ended since: what it has is kept.
-            params, distributions = self._draw(study, trial, fixed | trial.params, overrides)
-        self._drawn[trial.number] = params
-        return distributions
+            drawn = self._draw(study, trial, fixed | trial.params, overrides)
+        self._drawn[trial.number] = drawn.params
+        return drawn.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -110,122 +167,83 @@ class FeasibleSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Draws one parameter that the walk did not meet, which a trial only asks for if it takes another way."""
-        seed = self._seed(trial.number, *param_name.encode())
+        seed = self.seed(trial.number, *param_name.encode())
         return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
 
-    def _seed(self, *keys: int) -> int:
+    def seed(self, *keys: int) -> int:
+        """Returns a seed that follows from the study's and these numbers."""
         return int(np.random.SeedSequence([self._config.seed, *keys]).generate_state(1)[0])
 
-    def _draw(
-        self, study: Study, trial: FrozenTrial, given: Mapping[str, Any], overrides: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-        """Returns the first possible draw, with its distributions."""
+    def _draw(self, study: Study, trial: FrozenTrial, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Drawn:
+        """Returns the first possible draw."""
         reason: str | None = None
         for draw in self._draws(study, trial):
-            params: dict[str, Any] = {}
-            distributions: dict[str, BaseDistribution] = {}
+            drawn = self._walk(draw, given, overrides)
+            reason = drawn.reason
+            if reason is None or all(name in given for name in drawn.params):
+                return drawn
+        raise nothing_possible(reason)
 
-            def suggest(
-                name: str,
-                domain: Domain,
-                draw: Draw = draw,
-                params: dict[str, Any] = params,
-                distributions: dict[str, BaseDistribution] = distributions,
-            ) -> Any:
-                # Drawn even where it is given: what follows is then drawn from the same numbers.
-                value = draw(name, domain)
-                params[name] = given.get(name, value)
-                distributions[name] = distribution(domain)
-                return params[name]
+    def _walk(self, draw: Draw, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Drawn:
+        params: dict[str, Any] = {}
+        distributions: dict[str, BaseDistribution] = {}
 
-            reason = self._space.impossible(self._space.walk(suggest, overrides))
-            if reason is None or all(name in given for name in params):
-                return params, distributions
-        raise _nothing_possible(reason)
+        def suggest(name: str, domain: Domain) -> Any:
+            # Drawn even where it is given: what follows is then drawn from the same numbers.
+            value = draw(name, domain)
+            params[name] = given.get(name, value)
+            distributions[name] = distribution(domain)
+            return params[name]
+
+        values = self._space.walk(suggest, overrides)
+        return Drawn(params, distributions, values, self._space.impossible(values))
+
+    def _timed_draws(self, study: Study, trial: FrozenTrial) -> Iterator[Draw]:
+        """Yields the draws of a trial that may not take long."""
+        return self._draws(study, trial)
 
     def _draws(self, study: Study, trial: FrozenTrial) -> Iterator[Draw]:
         """Yields functions that draw one parameter after another, one function for each attempt."""
-        seed = self._seed(trial.number)
-        attempts = _ALL_DRAWS
+        seed = self.seed(trial.number)
+        attempts = ALL_DRAWS
         if self._config.sampler.type == "tpe" and self._has_model(study):
             base = _tpe(seed, self._config.sampler.startup_trials)
             search_space = base.infer_relative_search_space(study, trial)
             for _ in range(_MODEL_DRAWS):
-                yield _drawing(base, study, trial, base.sample_relative(study, trial, search_space))
+                yield drawing(base, study, trial, base.sample_relative(study, trial, search_space))
             attempts -= _MODEL_DRAWS
         uniform = RandomSampler(seed)
         for _ in range(attempts):
-            yield _drawing(uniform, study, trial, {})
+            yield drawing(uniform, study, trial, {})
 
     def _has_model(self, study: Study) -> bool:
         ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return len(ended) >= self._config.sampler.startup_trials
 
 
-class SobolSampler(FeasibleSampler):
-    """Gives trial n the n-th possible point of one scrambled Sobol sequence over all names that are searched.
+class _Unwritten:
+    """A study as TPE sees it, without the write by which it tells others what it drew: that trial is not there yet."""
 
-    Optuna's QMCSampler takes its names from the study's first trial and draws the others at random, and counts its
-    points in the storage. Here the sequence spans every name that the walk can meet, and a trial's number is its place.
-    """
+    def __init__(self, study: Study) -> None:
+        self._study = study
 
-    def __init__(self, config: StudyConfig, space: Space) -> None:
-        super().__init__(config, space)
-        self._engine: Any = None
-        self._ahead: list[Point] = []  # of the sequence, the next last
-        self._possible: list[Point] = []
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
 
-    def _draws(self, study: Study, trial: FrozenTrial) -> Iterator[Draw]:
-        for index in range(trial.number, trial.number + _ALL_DRAWS):
-            while len(self._possible) <= index:
-                self._possible.append(self._next_possible())
-            yield _taking(self._possible[index])
+    @property
+    def _storage(self) -> Any:
+        return self
 
-    def _next_possible(self) -> Point:
-        for _ in range(_ALL_DRAWS):
-            if not self._ahead:
-                self._ahead = self._more()[::-1]
-            point = self._ahead.pop()
-            reason = self._space.impossible(self._space.walk(_taking(point)))
-            if reason is None:
-                return point
-        raise _nothing_possible(reason)
-
-    def _more(self) -> list[Point]:
-        names = list(self._space.searched)
-        if self._engine is None:
-            # Takes a second to import, which only this sampler has to pay.
-            from scipy.stats import qmc  # type: ignore[import-untyped]
-
-            self._engine = qmc.Sobol(max(len(names), 1), scramble=True, seed=self._seed())
-        return [dict(zip(names, row, strict=False)) for row in self._engine.random(64).tolist()]
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Writes nothing."""
 
 
-def _taking(point: Point) -> Draw:
-    """Returns what reads a point's values; a name that only an override leads to is none of its own."""
-    return lambda name, domain: at(domain, point.get(name, 0.5))
-
-
-def _nothing_possible(reason: str | None) -> ConfigError:
+def nothing_possible(reason: str | None) -> ConfigError:
+    """Returns the error for a space of which none of many draws can be, the last for this reason."""
     return ConfigError(
-        f"one of {_ALL_DRAWS:,} draws must be a possible architecture, but none was, the last for its {reason}; "
+        f"one of {ALL_DRAWS:,} draws must be a possible architecture, but none was, the last for its {reason}; "
         "widen [limits] or search smaller nets."
     )
-
-
-def at(domain: Domain, part: float) -> Any:
-    """Returns the value that lies at `part` (0 to 1, 1 not included) of a domain."""
-    if isinstance(domain, Choice):
-        return domain.values[int(part * len(domain.values))]
-    if domain.log:
-        half = 0.5 if isinstance(domain, IntRange) else 0.0  # so that both ends of whole numbers get their share
-        low, high = math.log(domain.low - half), math.log(domain.high + half)
-        value = min(max(math.exp(low + part * (high - low)), domain.low), domain.high)
-        return round(value) if isinstance(domain, IntRange) else value
-    if domain.step is None:
-        return domain.low + part * (domain.high - domain.low)
-    count = round((domain.high - domain.low) / domain.step) + 1
-    return min(domain.low + int(part * count) * domain.step, domain.high)
 
 
 def _tpe(seed: int, startup_trials: int) -> TPESampler:
@@ -235,7 +253,7 @@ def _tpe(seed: int, startup_trials: int) -> TPESampler:
         return TPESampler(seed=seed, n_startup_trials=startup_trials, multivariate=True, group=True, constant_liar=True)
 
 
-def _drawing(base: BaseSampler, study: Study, trial: FrozenTrial, relative: Mapping[str, Any]) -> Draw:
+def drawing(base: BaseSampler, study: Study, trial: FrozenTrial, relative: Mapping[str, Any]) -> Draw:
     """Returns a draw from what `base` proposed for all names at once, and one by one for those that it left out."""
 
     def draw(name: str, domain: Domain) -> Any:
@@ -244,39 +262,3 @@ def _drawing(base: BaseSampler, study: Study, trial: FrozenTrial, relative: Mapp
         return known.to_external_repr(known.to_internal_repr(value))  # a plain int or float, not NumPy's
 
     return draw
-
-
-def make_pruner(config: StudyConfig) -> BasePruner:
-    """Returns the study's pruner. Trials report after each epoch, with the epoch's number from 1 as the step."""
-    pruner = config.pruner
-    if isinstance(pruner, Median):
-        return MedianPruner(
-            n_startup_trials=pruner.startup_trials,
-            n_warmup_steps=pruner.warmup_epochs + 1,  # the first step at which it may prune
-            interval_steps=pruner.interval_epochs,
-            n_min_trials=pruner.min_trials,
-        )
-    if isinstance(pruner, SuccessiveHalving):
-        return SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor)
-    if isinstance(pruner, Hyperband):
-        return _hyperband(pruner, config.budget.epochs)
-    return NopPruner()
-
-
-def _hyperband(config: Hyperband, epochs: int) -> HyperbandPruner:
-    """Returns the pruner with its brackets made.
-
-    It makes them when it is first asked to prune, and before that takes all trials for one bracket: a process that
-    goes on with a study would then propose other trials than one that had never stopped.
-    """
-    pruner = HyperbandPruner(
-        min_resource=min(config.min_epochs, epochs), max_resource=epochs, reduction_factor=config.reduction_factor
-    )
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(sampler=RandomSampler(0), pruner=pruner)
-        study.ask().should_prune()
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    return pruner

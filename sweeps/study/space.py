@@ -19,6 +19,7 @@ from sweeps.config.legal import AUGMENT, BLOCK, MAX_BLOCKS, NET, NONE, TRAINING,
 from sweeps.config.search import settled
 from sweeps.errors import ConfigError
 from sweeps.study.labels import architecture_label, plain_columns
+from sweeps.study.workload import Counts, Workload, epoch_workload, image_counts
 
 if TYPE_CHECKING:
     import optuna
@@ -41,7 +42,6 @@ _NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "norm": ("blocks", "dense_units"),
 }
 _SMALLEST_POOLED = 4
-_LARGEST_GRID = 100_000
 
 # What a worker takes besides its network: Python, NumPy, Optuna and the pages of the images that it has read.
 _WORKER_MB = 130
@@ -61,7 +61,18 @@ class Space:
         self._search = config.search_space()
         self._domains = self._search.domains
         self._limits = config.limits
-        self._reasons: dict[tuple[Any, ...], str | None] = {}
+        self._known: dict[tuple[Any, ...], tuple[str | None, Counts | None]] = {}
+
+    def check_enumerated(self) -> None:
+        """Checks that every domain has a list of points.
+
+        Raises:
+            ConfigError: one is a range without steps.
+        """
+        try:
+            self._search.check_enumerated()
+        except Fault as fault:
+            raise ConfigError(f"study {self._config.name!r}: {fault}") from None
 
     @property
     def searched(self) -> dict[str, Domain]:
@@ -194,55 +205,43 @@ class Space:
 
     def impossible(self, values: Mapping[str, Any]) -> str | None:
         """Says why the architecture cannot be, by its shape or by the study's limits; None where it can."""
+        return self._look(values)[0]
+
+    def workload(self, values: Mapping[str, Any], images: int) -> Workload:
+        """Returns what an epoch over so many images comes to.
+
+        Raises:
+            SpecError: there is no such network.
+        """
+        reason, counts = self._look(values)
+        if counts is None:
+            raise SpecError(f"a network must be possible, but {reason}; change its parameters.")
+        return epoch_workload(counts, self.recipe(values).training, images)
+
+    def _look(self, values: Mapping[str, Any]) -> tuple[str | None, Counts | None]:
+        """Returns why the architecture cannot be, and what an image asks of it, looked at once."""
         # A rate costs the same whatever it is, as long as it is not 0.
         key = tuple(
             (name, bool(v) if isinstance(v, float) else v) for name, v in values.items() if _costs(name, values)
         )
-        if key not in self._reasons:
-            self._reasons[key] = self._impossible(values)
-        return self._reasons[key]
+        if key not in self._known:
+            self._known[key] = self._count(values)
+        return self._known[key]
 
-    def _impossible(self, values: Mapping[str, Any]) -> str | None:
+    def _count(self, values: Mapping[str, Any]) -> tuple[str | None, Counts | None]:
         try:
             spec = self.convnet(values).network()
             network = Network(spec, batch_size=values["batch_size"], initialise=False)
         except SpecError as error:
-            return f"shape: {error}"
+            return f"shape: {error}", None
+        counts = image_counts(network)
         memory_mb = _WORKER_MB + (network.nbytes + _EXTRA_VECTORS * network.arena.params.nbytes) / 1e6
         costs = {"macs": network.macs, "params": network.param_count, "memory_mb": round(memory_mb)}
         for name, cost in costs.items():
             limit = getattr(self._limits, name)
             if limit is not None and cost > limit:
-                return f"{name}: {cost:,} is above the limit of {limit:,}"
-        return None
-
-    # Grid and presets
-
-    def enumerate(self) -> list[Values]:
-        """Returns every possible point of an enumerated space once, as the values that are asked for.
-
-        Raises:
-            ConfigError: a domain is a range without steps, or there are too many points.
-        """
-        try:
-            self._search.check_enumerated()
-        except Fault as fault:
-            raise ConfigError(f"study {self._config.name!r}: {fault}") from None
-        # Depth first: `answers` holds which of how many values each question of a walk is answered with.
-        answers: list[tuple[int, int]] = []
-        found: list[Values] = []
-        for _ in range(_LARGEST_GRID):
-            asked: Values = {}
-            values = self.walk(_Answering(answers, asked))
-            if self.impossible(values) is None:
-                found.append(asked)
-            while answers and answers[-1][0] + 1 == answers[-1][1]:
-                answers.pop()
-            if not answers:
-                return found
-            index, count = answers.pop()
-            answers.append((index + 1, count))
-        raise ConfigError(f"a grid must have at most {_LARGEST_GRID:,} points, but this has more; search fewer values.")
+                return f"{name}: {cost:,} is above the limit of {limit:,}", counts
+        return None, counts
 
     def preset_values(self, name: str) -> tuple[Values, Values]:
         """Returns a preset as this study's trials would have it: the values that fit the space, and those that do not.
@@ -287,22 +286,6 @@ class Space:
         return {"architecture": self.architecture(values)} | columns | {"epochs": self._config.budget.epochs}
 
 
-class _Answering:
-    """Answers a walk's questions as `answers` says, and each one after those with its first value."""
-
-    def __init__(self, answers: list[tuple[int, int]], asked: Values) -> None:
-        self._answers = answers
-        self._asked = asked
-
-    def __call__(self, name: str, domain: Domain) -> Any:
-        points = _points(domain)
-        place = len(self._asked)
-        if place == len(self._answers):
-            self._answers.append((0, len(points)))
-        self._asked[name] = points[self._answers[place][0]]
-        return self._asked[name]
-
-
 def _spec(slot: Slot, name: str, values: Mapping[str, Any]) -> Spec | None:
     if name == NONE:
         return None
@@ -316,13 +299,3 @@ def _costs(name: str, values: Mapping[str, Any]) -> bool:
     if field:
         return spec not in (values["optimizer"], values["schedule"], *values["augment"].split("+"))
     return name == "batch_size" or name not in (*TRAINING, "optimizer", "schedule", AUGMENT.name)
-
-
-def _points(domain: Domain) -> list[Any]:
-    if isinstance(domain, Choice):
-        return list(domain.values)
-    if isinstance(domain, FloatRange):
-        assert domain.step is not None  # for mypy: checked before the walk
-        count = round((domain.high - domain.low) / domain.step) + 1
-        return [min(domain.low + index * domain.step, domain.high) for index in range(count)]
-    return list(range(domain.low, domain.high + 1, domain.step))

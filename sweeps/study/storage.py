@@ -266,6 +266,7 @@ def _load_or_create(config: StudyConfig, storage: BaseStorage) -> optuna.Study:
 
 def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
     """Queues what comes first: every point of a grid, or the baselines. What is queued already is left alone."""
+    from sweeps.study.grid import grid_points
     from sweeps.study.space import Space
 
     space = Space(config)
@@ -277,6 +278,6 @@ def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
             study.enqueue_trial(values, user_attrs=attributes)
     if config.sampler.type == "grid":
         points = {known.get("point") for known in queued}
-        for point, values in enumerate(space.enumerate()):
+        for point, values in enumerate(grid_points(space)):
             if point not in points:
                 study.enqueue_trial(values, user_attrs={"point": point})

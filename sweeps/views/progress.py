@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.config.duration import clock
 from sweeps.study.budget import Tally
+from sweeps.study.forecast import duration_text
 from sweeps.study.storage import origin_of
 
-__all__ = ["StudyProgress", "clock", "trial_line"]
+__all__ = ["RunningTrial", "StudyProgress", "clock", "trial_line"]
 
 _FIGURES_WIDTH = len("val loss 0.0312, 99.05 %")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTrial:
+    """A trial that a worker is at.
+
+    Attributes:
+        number: the one it began under.
+        label: its network.
+        epochs: how many it shall have.
+        done: how many it has.
+        epoch_s: the seconds of one, as observed, else as estimated.
+        left_s: how long until its end, unless it is pruned.
+    """
+
+    number: int
+    label: str
+    epochs: int
+    done: int
+    epoch_s: float | None
+    left_s: float | None
 
 
 class StudyProgress:
@@ -40,6 +64,7 @@ class StudyProgress:
         self._echo = echo or _to_stderr
         self._wants_bar = not quiet and (sys.stderr.isatty() if bar is None else bar)
         self._bar: Any = None
+        self._begun: set[int] = set()
 
     def note(self, line: str) -> None:
         """Shows a line."""
@@ -59,15 +84,28 @@ class StudyProgress:
         """Shows that a trial ended."""
         self.note(trial_line(trial) + ("  ← best so far" if is_best else ""))
 
-    def update(self, tally: Tally, best: FrozenTrial | None, *, share: float, left_s: float | None) -> None:
-        """Redraws the bar.
+    def update(
+        self,
+        tally: Tally,
+        best: FrozenTrial | None,
+        *,
+        share: float,
+        left_s: float | None,
+        running: Sequence[RunningTrial] = (),
+    ) -> None:
+        """Redraws the bar; without one, shows a line for each trial that has begun.
 
         Args:
             tally: the trials by state.
             best: the best of them, if any is complete.
             share: the part of the budget that is used.
             left_s: how long it will take, if that is known.
+            running: what the workers are at.
         """
+        for trial in running if not self._wants_bar else ():
+            if trial.number not in self._begun:
+                self._begun.add(trial.number)
+                self.note(begun_line(trial))
         if not self._wants_bar:
             return
         if self._bar is None:
@@ -79,6 +117,7 @@ class StudyProgress:
         if best is not None:
             parts.append(f"best #{origin_of(best):03d} {_figures(best)}")
         parts.append(f"{tally.finished} trials ({tally.pruned} pruned), {tally.running} running")
+        parts += [f"#{trial.number:03d} {clock(trial.left_s)} to go" for trial in running if trial.left_s is not None]
         # tqdm's own fields would put a comma before the text; what matters most comes first, if the window is narrow.
         self._bar.bar_format = f"{self._name} {{percentage:3.0f}}%|{{bar:16}}| {' · '.join(parts)}"
         self._bar.n = int(100 * share)
@@ -89,6 +128,15 @@ class StudyProgress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def begun_line(trial: RunningTrial) -> str:
+    """Returns a line on a trial that has begun: how long it will take, and its network."""
+    line = f"#{trial.number:03d}  "
+    if trial.epoch_s is not None:
+        line += duration_text(trial.epochs - trial.done, trial.epoch_s)
+        line += f", {trial.done} done before" if trial.done else ""
+    return f"{line}  {trial.label}"
 
 
 def trial_line(trial: FrozenTrial) -> str:
@@ -102,15 +150,6 @@ def trial_line(trial: FrozenTrial) -> str:
     effort = f"{epochs:>3} epoch{'s' if epochs != 1 else ' '} {clock(attributes.get('seconds', 0.0)):>6}"
     line = f"{number}  {_figures(trial):<{_FIGURES_WIDTH}} {effort}  {label}"
     return f"{line}  · {attributes.get('reason', 'pruned')}" if trial.state == TrialState.PRUNED else line
-
-
-def clock(seconds: float) -> str:
-    """Returns a duration as people read it: 48 s, 3:05, 2:01:07."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _figures(trial: FrozenTrial) -> str:

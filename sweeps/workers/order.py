@@ -26,6 +26,7 @@ class Order:
         data_digest: what the data set must be.
         storage: an Optuna URL or a journal's path; None for the study's own.
         trials: the study's budget in trials.
+        left_s: how long until its budget in time is used up, from when the order is read; None sets no limit.
         parent: the process that started the worker; when it is gone, the worker leaves. None: nobody did.
         tags: of every run.
         inputs: the data sets, for every run.
@@ -37,6 +38,7 @@ class Order:
     data_digest: str
     storage: str | None = None
     trials: int | None = None
+    left_s: float | None = None
     parent: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
     inputs: list[dict[str, Any]] = field(default_factory=list)

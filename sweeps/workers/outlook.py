@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import optuna
@@ -9,6 +10,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.study.budget import Budget, Clock, Tally
+from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE
+from sweeps.study.storage import origin_of
+from sweeps.views.progress import RunningTrial
 
 __all__ = ["Outlook"]
 
@@ -21,14 +25,20 @@ class Outlook:
         budget: what it may take.
         clock: its seconds.
         timeout_s: what this call may take.
+        epochs: of a trial.
     """
 
-    def __init__(self, study: optuna.Study, budget: Budget, clock: Clock, timeout_s: float | None) -> None:
+    def __init__(
+        self, study: optuna.Study, budget: Budget, clock: Clock, timeout_s: float | None, epochs: int = 1
+    ) -> None:
         self.tally = Tally()
         self.best: FrozenTrial | None = None
         self.failures_in_a_row = 0
         self._study, self._budget, self._clock, self._timeout_s = study, budget, clock, timeout_s
+        self._epochs = epochs
         self._seen: set[int] = set()
+        self._running: dict[int, FrozenTrial] = {}
+        self._marks: dict[int, tuple[int, float]] = {}  # when a trial was first seen with so many epochs done
         self.look()
         self._finished_before = self.tally.finished
         self.failures_in_a_row = 0  # of this call
@@ -57,12 +67,32 @@ class Outlook:
         left = []
         if self._timeout_s is not None:
             left.append(self._timeout_s - self._clock.call_s)
-        if self._budget.time_s is not None:
-            left.append(self._budget.time_s - self._clock.total_s)
+        if (time_left := self._budget.left_s(self._clock.total_s)) is not None:
+            left.append(time_left)
         done = self.tally.finished - self._finished_before
         if self._budget.trials is not None and done:
             left.append((self._budget.trials - self.tally.finished) * self._clock.call_s / done)
         return min(left, default=None)
+
+    @property
+    def running(self) -> list[RunningTrial]:
+        """The trials that run, as far as they are known: one that was just asked for has no label yet."""
+        return [self._progress_of(trial) for trial in self._running.values() if "label" in trial.user_attrs]
+
+    def _progress_of(self, trial: FrozenTrial) -> RunningTrial:
+        done, since = self._marks[trial.number]
+        epoch_s = trial.user_attrs.get(EPOCH_S, trial.user_attrs.get(EPOCH_S_ESTIMATE))
+        left_s = None
+        if epoch_s is not None:
+            left_s = max(0.0, (self._epochs - done) * epoch_s - (time.monotonic() - since))
+        return RunningTrial(
+            number=origin_of(trial),
+            label=trial.user_attrs["label"],
+            epochs=self._epochs,
+            done=done,
+            epoch_s=epoch_s,
+            left_s=left_s,
+        )
 
     def look(self) -> list[tuple[FrozenTrial, bool]]:
         """Reads what is new in the storage.
@@ -83,6 +113,12 @@ class Outlook:
             self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
             news.append((trial, is_best))
         self.tally = Tally.of(trials)
+        self._running = {trial.number: trial for trial in trials if trial.state == TrialState.RUNNING}
+        now = time.monotonic()
+        for number, trial in self._running.items():
+            done = max(trial.intermediate_values, default=0)
+            if self._marks.get(number, (-1, now))[0] != done:
+                self._marks[number] = done, now
         return news
 
     def _is_better(self, trial: FrozenTrial) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -48,13 +48,22 @@ class Pool:
         count: how many.
         folder: where their logs go.
         say: takes a line about a worker that died.
+        left_s: says how long until the study's time is up, if it has a limit.
     """
 
-    def __init__(self, order: Order, count: int, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        order: Order,
+        count: int,
+        folder: Path,
+        say: Callable[[str], None],
+        left_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self.count = count
         self._order = order
         self._folder = folder
         self._say = say
+        self._left_s = left_s
         self._workers: list[_Worker] = []
 
     def start(self) -> None:
@@ -131,7 +140,7 @@ class Pool:
         assert process.stdin is not None
         # On standard input, as a storage's URL may hold a password, which an argument would show to every user.
         with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-            pipe.write(self._order.to_json().encode())
+            pipe.write(replace(self._order, left_s=self._left_s()).to_json().encode())
         return process
 
 

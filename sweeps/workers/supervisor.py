@@ -96,8 +96,15 @@ def run_study(
         most = min((count for count in (budget.trials, limit) if count is not None), default=None)
         order = Order.of(config, root, dataset, storage=storage_url, trials=most)
         memory_mb = config.limits.memory_mb or _DEFAULT_MEMORY_MB
-        pool = Pool(order, worker_count(workers, memory_mb), paths.folder, progress.warn)
-        run = _Run(config, root, paths, study, budget, pool, order, uri, limit, timeout_s, progress)
+        time_of = Clock(float(study.user_attrs.get("elapsed_s", 0.0)))
+        pool = Pool(
+            order,
+            worker_count(workers, memory_mb),
+            paths.folder,
+            progress.warn,
+            left_s=lambda: budget.left_s(time_of.total_s),
+        )
+        run = _Run(config, root, paths, study, budget, time_of, pool, order, uri, limit, timeout_s, progress)
         try:
             return run.go()
         finally:
@@ -113,6 +120,7 @@ class _Run:
     paths: StudyPaths
     study: optuna.Study
     budget: Budget
+    time_of: Clock
     pool: Pool
     order: Order
     uri: str
@@ -123,9 +131,9 @@ class _Run:
 
     def go(self) -> RunSummary:
         """Returns how the study stands afterwards."""
-        time_of = Clock(float(self.study.user_attrs.get("elapsed_s", 0.0)))
+        time_of = self.time_of
         requeued = recover(self.study, self.paths, patience_s=_LEAVING_S)
-        outlook = Outlook(self.study, self.budget, time_of, self.timeout_s)
+        outlook = Outlook(self.study, self.budget, time_of, self.timeout_s, self.config.budget.epochs)
         if outlook.is_spent():
             self.progress.note(f"study {self.config.name!r} has used up its budget: {_standing(outlook, time_of)}.")
             StudyLog.end_if_open(self.paths, outlook.tally, time_of.used_s)
@@ -176,6 +184,12 @@ class _Run:
             if outlook.failures_in_a_row >= _MAX_FAILURES:
                 self.progress.warn(f"the last {outlook.failures_in_a_row} attempts failed; the run ends here.")
                 return "failure"
+            if not alive and self.budget.time_s is not None and not self.pool.failed:
+                # Each left when nothing would have come far enough in what remains.
+                left_s = self.budget.time_s - time_of.total_s
+                self.progress.note(f"the last {clock(left_s)} are too short for another trial.")
+                time_of.write_off(self.budget.time_s)
+                return "budget"
             if not alive:
                 for line in self.pool.failed or ["all workers have left before the budget was used up."]:
                     self.progress.warn(line)
@@ -192,7 +206,9 @@ class _Run:
             self.progress.ended(trial, is_best=is_best)
             if is_best:
                 log.best(outlook.tally, trial)
-        self.progress.update(outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s)
+        self.progress.update(
+            outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s, running=outlook.running
+        )
 
     def _say_start(self, outlook: Outlook, time_of: Clock, requeued: list[int]) -> None:
         limits = [f"{self.budget.trials} trials"] if self.budget.trials is not None else []

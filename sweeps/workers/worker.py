@@ -58,19 +58,22 @@ def main() -> int:
 
 
 def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> None:
-    """Runs trials until the study's budget is spent or `stop` says so.
+    """Runs trials until the study's budget is spent, no other would be of use in its time, or `stop` says so.
 
     Raises:
         InputError: something it needs cannot be used.
     """
+    read = time.monotonic()
     from mnistnn.data import find_dataset
     from sweeps.config import StudyConfig
     from sweeps.errors import StudyError
     from sweeps.paths import Paths
     from sweeps.study.budget import Budget, Tally
-    from sweeps.study.claims import claim
+    from sweeps.study.claims import OutOfTime, claim
+    from sweeps.study.forecast import Forecast
     from sweeps.study.objective import Bench, run_trial
-    from sweeps.study.sampler import make_pruner, make_sampler
+    from sweeps.study.pruner import make_pruner
+    from sweeps.study.sampler import make_sampler
     from sweeps.study.space import Space
     from sweeps.study.storage import load_study
 
@@ -85,6 +88,8 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     study = load_study(
         config.name, order.storage, study_paths, sampler=make_sampler(config, space), pruner=make_pruner(config)
     )
+    left_s = None if order.left_s is None else order.left_s - (time.monotonic() - read)
+    forecast = Forecast(config, space, len(train), left_s)
     bench = Bench(
         config=config,
         space=space,
@@ -95,11 +100,15 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         inputs=order.inputs,
         stop=stop,
         say=say,
+        forecast=forecast,
     )
-    # The parent keeps the time.
+    # The parent keeps the time, and stops what still runs when it is up.
     budget = Budget(order.trials, queued_only=config.sampler.type == "grid")
     while not stop():
-        claimed = claim(study, study_paths, budget)
+        try:
+            claimed = claim(study, study_paths, budget, forecast)
+        except OutOfTime:
+            return
         if claimed is None:
             if budget.is_spent(Tally.of(study.get_trials(deepcopy=False))):
                 return

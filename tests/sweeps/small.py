@@ -15,7 +15,8 @@ from sweeps.paths import Paths, StudyPaths
 from sweeps.study.budget import Budget
 from sweeps.study.claims import claim
 from sweeps.study.objective import Bench, run_trial
-from sweeps.study.sampler import make_pruner, make_sampler
+from sweeps.study.pruner import make_pruner
+from sweeps.study.sampler import make_sampler
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, open_storage, open_study
 

@@ -18,7 +18,10 @@ from optuna.trial import TrialState, create_trial
 from mnistnn.domains import Choice, FloatRange, IntRange
 from sweeps.config import StudyConfig, load_study
 from sweeps.errors import ConfigError
-from sweeps.study.sampler import at, make_pruner, make_sampler
+from sweeps.study.grid import grid_points
+from sweeps.study.pruner import make_pruner
+from sweeps.study.sampler import make_sampler
+from sweeps.study.sobol import at
 from sweeps.study.space import Space, Values
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -249,7 +252,7 @@ def test_a_grid_s_points_are_tried_as_they_are() -> None:
     config = load(*overrides, 'search.optimizer=["adam", "sgd"]')
     space = Space(config)
     study = open_study(config, space)
-    points = space.enumerate()
+    points = grid_points(space)
     assert len(points) == 2 * 2 * 2
     for point in points:
         study.enqueue_trial(point)

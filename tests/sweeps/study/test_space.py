@@ -20,7 +20,8 @@ from mnistnn.network import Network
 from mnistnn.optimizers.adam import Adam
 from sweeps.config import StudyConfig, load_study
 from sweeps.errors import ConfigError
-from sweeps.study.sampler import at
+from sweeps.study.grid import grid_points
+from sweeps.study.sobol import at
 from sweeps.study.space import Space, Values
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -186,8 +187,8 @@ def test_possible_or_not_is_worked_out_once_an_architecture(monkeypatch: pytest.
     space = shipped("smoke")
     asked, values = draw(space, iter([0.9] * 100))
     built = []
-    work = Space._impossible
-    monkeypatch.setattr(Space, "_impossible", lambda self, values: built.append(1) or work(self, values))
+    work = Space._count
+    monkeypatch.setattr(Space, "_count", lambda self, values: built.append(1) or work(self, values))
     for dropout, rate in itertools.product([0.1, 0.11, 0.12], [0.01, 0.02]):
         space.impossible(values | {"dropout": dropout, f"{values['optimizer']}.learning_rate": rate})
     assert len(built) == 1
@@ -210,26 +211,26 @@ def test_a_grid_goes_over_every_possible_point_once() -> None:
             },
         )
     )
-    points = space.enumerate()
+    points = grid_points(space)
     #           no block or one of 3 filters × (no dense or one with 3 rates) × (adam with 2 rates or sgd)
     assert len(points) == (1 + 3) * (1 + 3) * (2 + 1)
     assert len({json.dumps(point, sort_keys=True) for point in points}) == len(points)
     for point in points:
         assert space.impossible(space.values(point)) is None
-    assert points == space.enumerate()
+    assert points == grid_points(space)
 
 
 def test_a_grid_over_a_range_without_steps_is_refused() -> None:
     space = Space(config(search={"dropout": {"low": 0.0, "high": 0.5}}))
     with pytest.raises(ConfigError, match=r"search\.dropout must be a list or have a step"):
-        space.enumerate()
+        grid_points(space)
 
 
 def test_a_grid_can_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.study.space._LARGEST_GRID", 100)
+    monkeypatch.setattr("sweeps.study.grid._LARGEST_GRID", 100)
     with pytest.raises(ConfigError, match="at most 100 points"):
-        Space(config(search={"batch_size": {"low": 1, "high": 101}})).enumerate()
-    assert len(Space(config(search={"batch_size": {"low": 1, "high": 100}})).enumerate()) == 100
+        grid_points(Space(config(search={"batch_size": {"low": 1, "high": 101}})))
+    assert len(grid_points(Space(config(search={"batch_size": {"low": 1, "high": 100}})))) == 100
 
 
 def test_optuna_is_asked_in_the_space_s_own_words() -> None:

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import StudyPaths
+from sweeps.study.grid import grid_points
 from sweeps.study.space import Space
 from sweeps.study.storage import (
     JournalLock,
@@ -189,7 +190,7 @@ def test_a_grid_is_enqueued_point_by_point(paths: StudyPaths) -> None:
     for _ in range(2):
         study = open_study(config, open_storage(None, paths), DATA)
     points = [trial.system_attrs["fixed_params"] for trial in study.trials]
-    assert points == list(Space(config).enumerate())
+    assert points == list(grid_points(Space(config)))
     assert len(points) == 4
 
 

@@ -178,7 +178,7 @@ def test_a_grid_ends_with_its_points(tmp_path: Path, sample: Dataset) -> None:
     assert (summary.complete, summary.stopped_by, summary.undelivered) == (3, "budget", 0)
     assert summary.exit_code == 0
     assert lines[0].startswith("study 'small': 10:00")
-    assert sum("conv" in line for line in lines) == 3
+    assert sum("val loss" in line for line in lines) == 3
 
 
 def test_a_database_as_storage(tmp_path: Path, sample: Dataset) -> None:
