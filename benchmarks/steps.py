@@ -122,7 +122,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
         return
 
     def ring(*_: object) -> None:
-        raise TimeoutError(f"not ready after {seconds:.0f} s")
+        raise TimeoutError(f"not ready after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
