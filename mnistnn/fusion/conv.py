@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class FusedConv(Layer):
         self._take_maps(context)
         self._y = context.buffer(self.out_shape)
         self._workspace = context.workspace
+        context.reserve("zeros", n * math.prod(self.out_shape))
+        context.workspace["zeros"][...] = 0  # and nobody writes there: NumPy's maximum with a number is a slow one
         context.reserve("positive", self._y.size, np.bool_)
         # One number a channel, repeated along a row of the output: long inner loops for NumPy.
         self._row = context.scratch((self.out_shape[1] * self._filters,))
@@ -83,8 +86,13 @@ class FusedConv(Layer):
                 if row is not None:
                     rows = result.reshape(-1, len(row))
                     rows += row
-                np.maximum(result, 0, out=out)
+                np.maximum(result, self._zeros(result), out=out)
         return y
+
+    def _zeros(self, like: Floats) -> Floats:
+        """Returns zeros of that shape."""
+        zeros: Floats = self._workspace["zeros"][: like.size].reshape(like.shape)
+        return zeros
 
     def _results(self, maps: Floats, y: Floats, images: slice, *, train: bool) -> list[tuple[Floats, Floats]]:
         """Returns the maps of a chunk, or their maxima, in parts, and where each belongs in `y`.

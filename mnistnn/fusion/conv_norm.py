@@ -115,7 +115,7 @@ class FusedConvNorm(FusedConv):
             rows = y[images].reshape(-1, len(self._row))
             np.multiply(peaks[images].reshape(rows.shape), self._repeat(scale, self._row), out=rows)
             rows += self._repeat(shift, self._row)
-            np.maximum(rows, 0, out=rows)
+            np.maximum(rows, self._zeros(rows), out=rows)
         return y
 
     def backward(self, dy: Floats) -> Floats:
