@@ -18,7 +18,8 @@ from mnistnn.types import Floats, Shape
 __all__ = ["Dense", "DenseSpec"]
 
 # OpenBLAS makes products of up to a million multiplications without packing first, where the processor has AVX-512.
-# That halves the time of a narrow layer's weight gradient; elsewhere such parts are neither faster nor slower.
+# That halves the time of a narrow layer's weight gradient, and takes a third off its output; elsewhere such parts are
+# neither faster nor slower.
 _SMALL_PRODUCT: Final = 800_000
 _NARROW: Final = 16
 
@@ -51,6 +52,7 @@ class Dense(Layer):
         self.bias = context.param("bias", (spec.units,)) if spec.bias else None
         self.params = (self.weight,) if self.bias is None else (self.weight, self.bias)
         self._y = context.buffer(self.out_shape)
+        self._part = context.buffer(self.out_shape) if spec.units <= _NARROW else self._y
         self._dx = context.buffer(in_shape) if context.input_grad else None
         self._ones = np.ones(context.max_batch, context.arena.dtype)
 
@@ -65,16 +67,24 @@ class Dense(Layer):
         if train:
             self._x = x
         y = self._y[: len(x)]
-        np.matmul(x, self.weight.value, out=y)
+        weight, rows = self.weight.value, self._rows(len(x))
+        np.matmul(x[:, :rows], weight[:rows], out=y)
+        for start in range(rows, len(weight), rows):
+            part = slice(start, start + rows)
+            y += np.matmul(x[:, part], weight[part], out=self._part[: len(x)])
         if self.bias is not None:
             y += self.bias.value
         return y
 
+    def _rows(self, n: int) -> int:
+        """Returns how many rows of the weights to take to a product with n images."""
+        inputs, units = self.weight.shape
+        return max(1, _SMALL_PRODUCT // (units * n)) if units <= _NARROW else inputs
+
     def backward(self, dy: Floats) -> Floats:
         """Shape: dy: (B, units) → (B, inputs)."""
-        inputs, units = self.weight.shape
-        rows = max(1, _SMALL_PRODUCT // (units * len(dy))) if units <= _NARROW else inputs
-        for start in range(0, inputs, rows):
+        rows = self._rows(len(dy))
+        for start in range(0, len(self.weight.value), rows):
             part = slice(start, start + rows)
             np.matmul(self._x[:, part].T, dy, out=self.weight.grad[part])
         if self.bias is not None:
