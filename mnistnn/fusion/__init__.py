@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mnistnn.fusion.conv import FusedConv
-from mnistnn.fusion.conv_norm import FusedConvNorm, FusedInputConvNorm
+from mnistnn.fusion.conv_norm import FusedConvNorm
 from mnistnn.fusion.dense import FusedInputDense, fuse_input
+from mnistnn.fusion.input_conv import InputConv
+from mnistnn.fusion.input_conv_norm import FusedInputConvNorm
 from mnistnn.fusion.memory import BlockContext
-from mnistnn.fusion.windows import shares_patches
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
@@ -59,10 +60,10 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
             pool = None
         if norm is None:
             plan.append(FusedConv(conv, pool, blocks))
-        elif conv.input_grad or not shares_patches(conv.kernel, conv.in_shape[2]):
-            plan.append(FusedConvNorm(conv, norm, pool, blocks))
-        else:
+        elif InputConv.suits(conv):
             plan.append(FusedInputConvNorm(conv, norm, pool, blocks))
+        else:
+            plan.append(FusedConvNorm(conv, norm, pool, blocks))
     context.buffer_bytes += blocks.buffer_bytes
     return plan
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from mnistnn.layer import BuildContext
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.types import Floats, Shape
 
-__all__ = ["ChunkConv", "interleave"]
+__all__ = ["CHUNK_BYTES", "ChunkConv", "interleave"]
+
+CHUNK_BYTES: Final = 1 << 21
+"""What the largest array of a chunk takes: measured, from 256 kB to 4 MB, on nets of one to three blocks."""
 
 
 class ChunkConv(ABC):
@@ -89,8 +93,14 @@ class ChunkConv(ABC):
         """Takes the weights of the forward passes to come. Shape: (k, k, C, filters)."""
 
     @abstractmethod
-    def forward(self, x: Floats, maps: Floats) -> None:
-        """Writes the maps of a chunk. Shape: x: (n, H, W, C); maps: (n · map_size,)."""
+    def forward(self, x: Floats, maps: Floats, images: slice | None) -> None:
+        """Writes the maps of a chunk.
+
+        Args:
+            x: (n, H, W, C).
+            maps: (n · map_size,).
+            images: which of the batch they are, if their part of the weights' gradient will be asked for.
+        """
 
     @abstractmethod
     def gradient_corners(self, n: int) -> list[Floats]:
@@ -101,8 +111,8 @@ class ChunkConv(ABC):
         """Returns memory for the gradient by the maps of n images, as `even_odd` gives the maps."""
 
     @abstractmethod
-    def add_weight_gradient(self, x: Floats) -> None:
-        """Adds a chunk's part, by what was written to its memory, to the gradient. Shape: x: (n, H, W, C)."""
+    def add_weight_gradient(self, x: Floats, images: slice) -> None:
+        """Adds a chunk's part, by what was written to the gradient's memory. Shape: x: (n, H, W, C)."""
 
     @abstractmethod
     def weight_gradient(self, grad: Floats) -> None:

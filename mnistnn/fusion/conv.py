@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.fusion.chunk_conv import ChunkConv
+from mnistnn.fusion.input_conv import InputConv
 from mnistnn.fusion.pool import ChunkPool
 from mnistnn.fusion.windows import WindowConv
 from mnistnn.fusion.winograd import WinogradConv
@@ -26,6 +27,8 @@ _WINOGRAD_CHANNELS = 8
 
 def chunk_conv(conv: Conv2D, context: BuildContext, used: Shape, *, squares: bool) -> ChunkConv:
     """Returns the fastest convolution of chunks; `squares` says that squares of four will be asked of its maps."""
+    if InputConv.suits(conv):
+        return InputConv(conv, context, used, squares=squares)
     if conv.kernel == 3 and min(conv.in_shape[2], conv.out_shape[2]) >= _WINOGRAD_CHANNELS:
         return WinogradConv(conv, context, used, squares=squares)
     return WindowConv(conv, context, used, squares=squares)
@@ -81,13 +84,17 @@ class FusedConv(Layer):
         row = None if bias is None else self._repeat(bias, self._row)
         for images in chunks(len(x), self._chunk):
             maps = self._maps_of(images if train else slice(0, images.stop - images.start))
-            self._products.forward(x[images], maps)
+            self._convolve(x[images], maps, images if train else None)
             for result, out in self._results(maps, y[images], images, train=train):
                 if row is not None:
                     rows = result.reshape(-1, len(row))
                     rows += row
                 np.maximum(result, self._zeros(result), out=out)
         return y
+
+    def _convolve(self, x: Floats, maps: Floats, images: slice | None) -> None:
+        """Writes the maps of a chunk; see `ChunkConv.forward`."""
+        self._products.forward(x, maps, images)
 
     def _zeros(self, like: Floats) -> Floats:
         """Returns zeros of that shape."""
@@ -125,7 +132,7 @@ class FusedConv(Layer):
             products.set_turned_weight(weight)
         for images in chunks(len(dy), self._chunk):
             self._unpool(dy[images], images)
-            products.add_weight_gradient(self._x[images])
+            products.add_weight_gradient(self._x[images], images)
             if conv.input_grad:
                 products.input_gradient(self._dx[images])
         products.weight_gradient(conv.weight.grad)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.fusion.conv import FusedConv
-from mnistnn.fusion.windows import WindowConv
 from mnistnn.im2col import chunks
 from mnistnn.layer import BuildContext
 from mnistnn.layers.batch_norm import BatchNorm
@@ -17,7 +16,7 @@ from mnistnn.layers.conv2d import Conv2D
 from mnistnn.layers.max_pool2d import MaxPool2D
 from mnistnn.types import Floats, Shape
 
-__all__ = ["FusedConvNorm", "FusedInputConvNorm"]
+__all__ = ["FusedConvNorm", "folded"]
 
 # A mean whose square is as many variances away from zero costs E[z²] - E[z]² digits, and squares are taken about it.
 _FAR = 4
@@ -60,10 +59,7 @@ class FusedConvNorm(FusedConv):
         conv, norm = self._conv, self._norm
         bias = 0 if conv.bias is None else conv.bias.value
         if not train:
-            scale = norm.gamma.value / np.sqrt(norm.running_var.value + norm.spec.eps)
-            np.multiply(conv.weight.value, scale, out=self._signed)
-            shift = norm.beta.value + (bias - norm.running_mean.value) * scale
-            return self._forward(x, self._signed, shift, train=False)
+            return self._forward(x, *folded(conv, norm, out=self._signed), train=False)
         self._x = x
         self._sign[...] = np.copysign(1, norm.gamma.value)
         np.multiply(conv.weight.value, self._sign, out=self._signed)
@@ -81,7 +77,7 @@ class FusedConvNorm(FusedConv):
         self._products.set_weight(self._signed)
         for images in chunks(len(x), self._chunk):
             maps = self._maps_of(images)
-            self._products.forward(x[images], maps)
+            self._products.forward(x[images], maps, images)
             z = self._products.rows_of(maps)
             part, squares_part = self._sums_of(z, origin)
             if images.start == 0:
@@ -165,43 +161,12 @@ class FusedConvNorm(FusedConv):
         self._pool.backward(dy, products.gradient_corners(len(dy)), images, base=products.corners(lines))
 
 
-class FusedInputConvNorm(FusedConvNorm):
-    """The same on a net's input, whose gradient nobody needs, with few numbers a patch.
+def folded(conv: Conv2D, norm: BatchNorm, *, out: Floats) -> tuple[Floats, NDArray[Any]]:
+    """Writes the weights of a convolution that does a norm's work at inference, and returns them with its bias.
 
-    z is linear in the patches p: with their sum s and G = Σ p pᵀ, both small, z's sums are W s, those of its squares
-    wᵀ G w for each filter's weights w, and the part of the weights' gradient that comes from `slope` · z + `level` is
-    G W `slope` + s `level`. So no pass over the maps is made for the norm, and z need not be kept.
+    Shape:
+        out: that of the weights → the same, (filters,)
     """
-
-    def _take_maps(self, context: BuildContext) -> None:
-        FusedConv._take_maps(self, context)
-
-    def _maps_of(self, images: slice) -> Floats:
-        return FusedConv._maps_of(self, images)
-
-    def _forward_product(self, x: Floats) -> tuple[NDArray[Any], NDArray[Any], int]:
-        products = self._products
-        assert isinstance(products, WindowConv)  # as `fuse` chose it
-        products.set_weight(self._signed)
-        for images in chunks(len(x), self._chunk):
-            maps = self._maps_of(images)
-            products.forward(x[images], maps)
-            products.add_moments(images.stop - images.start)
-            for result, peaks in self._results(maps, self._peaks[images], images, train=True):
-                peaks[...] = result
-        self._patch_sum, self._patch_squares = products.patch_moments()
-        count = len(x) * self._count
-        patch_mean = self._patch_sum / count
-        covariance = self._patch_squares / count - np.outer(patch_mean, patch_mean)
-        exact = self._signed.reshape(-1, self._filters).astype(np.float64)
-        return patch_mean @ exact, np.maximum(np.einsum("pf,pf->f", exact, covariance @ exact), 0), count
-
-    def _backward(self, dy: Floats, weight: Floats) -> Floats:
-        dx = super()._backward(dy, weight)
-        grad = self._conv.weight.grad.reshape(-1, self._filters)
-        exact = self._signed.reshape(-1, self._filters).astype(np.float64)
-        grad += (self._patch_squares @ exact) * self._slope + np.outer(self._patch_sum, self._level)
-        return dx
-
-    def _unpool(self, dy: Floats, images: slice) -> None:
-        FusedConv._unpool(self, dy, images)
+    scale = norm.gamma.value / np.sqrt(norm.running_var.value + norm.spec.eps)
+    bias = 0 if conv.bias is None else conv.bias.value
+    return np.multiply(conv.weight.value, scale, out=out), norm.beta.value + (bias - norm.running_mean.value) * scale

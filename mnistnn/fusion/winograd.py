@@ -21,16 +21,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from mnistnn.fusion.chunk_conv import ChunkConv, interleave
+from mnistnn.fusion.chunk_conv import CHUNK_BYTES, ChunkConv, interleave
 from mnistnn.layer import BuildContext
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.types import Floats, Shape
 
 __all__ = ["WinogradConv"]
 
-# What the largest array of a chunk takes, and the multiplications of one product: below a million, OpenBLAS takes
-# kernels that do not copy their operands first. Both measured, on maps of 7 to 28 rows and 16 to 64 channels.
-_CHUNK_BYTES = 1 << 21
+# The multiplications of one product: below a million, OpenBLAS takes kernels that do not copy their operands first.
 _PRODUCT = 1_000_000
 
 
@@ -43,7 +41,7 @@ class WinogradConv(ChunkConv):
         rows, dmap_rows = (4 * pairs * (width + 2) for pairs in (self._pairs, self._in_pairs))
         largest = max(2 * self.map_size, rows * channels, dmap_rows * filters)
         fitting = _PRODUCT // (self._in_pairs * 3 * channels * filters)
-        fitting = min(max(fitting, 4), _CHUNK_BYTES // (largest * context.arena.dtype.itemsize))
+        fitting = min(max(fitting, 4), CHUNK_BYTES // (largest * context.arena.dtype.itemsize))
         self.chunk = n = self._even_parts(fitting)
         self._weight = context.scratch((4, 1, 3 * channels, filters))
         self._x = _Rows(context, self._pairs, columns, channels, n)
@@ -61,7 +59,7 @@ class WinogradConv(ChunkConv):
     def set_weight(self, weight: Floats) -> None:
         _transform_weight(weight, self._weight)
 
-    def forward(self, x: Floats, maps: Floats) -> None:
+    def forward(self, x: Floats, maps: Floats, images: slice | None) -> None:
         windows = self._x.fill(x, self._pad).transform()
         products = self._workspace["products"][: 2 * maps.size].reshape(4, -1)
         for columns, out in self._by_column(products, self._pairs * len(x)):
@@ -75,7 +73,7 @@ class WinogradConv(ChunkConv):
         rows, columns = (size // 2 for size in self.used)
         return [half[:rows, :, j : 2 * columns : 2] for half in self.gradient_even_odd(n) for j in (0, 1)]
 
-    def add_weight_gradient(self, x: Floats) -> None:
+    def add_weight_gradient(self, x: Floats, images: slice) -> None:
         n, pairs, columns = len(x), self._pairs, self.used[1]
         windows = self._x.fill(x, self._pad).transform().transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
         even, odd = self._dmaps.of(n).pairs(pairs, self._dpad)
