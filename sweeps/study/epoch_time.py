@@ -36,7 +36,7 @@ _FIRST_COSTS: Final = {
 # How far a cost may lie from what the machine's speed makes of the first one, in squares of a trial's own noise.
 _STIFFNESS = 0.02
 # The weight of a trial halves with so many after it: a machine that others use does not keep its speed.
-_HALF_LIFE = 20.0
+_HALF_LIFE = 12.0
 # Before any trial the estimate is taken to be so far off; it counts as so many trials afterwards.
 _FIRST_SPREAD, _FIRST_WEIGHT = 0.2, 3.0
 _SWEEPS = 200

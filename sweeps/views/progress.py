@@ -132,11 +132,11 @@ class StudyProgress:
 
 def begun_line(trial: RunningTrial) -> str:
     """Returns a line on a trial that has begun: how long it will take, and its network."""
-    line = f"#{trial.number:03d}  "
+    parts = [f"#{trial.number:03d}"]
     if trial.epoch_s is not None:
-        line += duration_text(trial.epochs - trial.done, trial.epoch_s)
-        line += f", {trial.done} done before" if trial.done else ""
-    return f"{line}  {trial.label}"
+        before = f", {trial.done} done before" if trial.done else ""
+        parts.append(duration_text(trial.epochs - trial.done, trial.epoch_s) + before)
+    return "  ".join([*parts, trial.label])
 
 
 def trial_line(trial: FrozenTrial) -> str:

@@ -25,6 +25,8 @@ _RESULTS = {
     "best_epoch": "best_epoch",
     "epochs_run": "epochs",
     "seconds": "seconds",
+    "epoch_s": "epoch_s",
+    "epoch_s_estimate": "epoch_s_estimate",
     "params": "params",
     "macs": "macs",
     "peak_mb": "peak_mb",
@@ -32,13 +34,28 @@ _RESULTS = {
     "reason": "reason",
     "weights_sha256": "weights_sha256",
 }
-_SHOWN = ("trial", "state", "network", "val_loss", "val_accuracy", "epochs", "seconds", "params", "baseline")
+_SHOWN = (
+    "trial",
+    "state",
+    "network",
+    "val_loss",
+    "val_accuracy",
+    "epochs",
+    "seconds",
+    "epoch_s",
+    "epoch_s_estimate",
+    "params",
+    "baseline",
+)
+_HEADERS = {"epoch_s_estimate": "estimate"}
 _LAYOUTS = {
     "trial": "#{:03d}",
     "val_loss": "{:.4f}",
     "val_accuracy": "{:.4f}",
     "epochs": "{:.0f}",
     "seconds": "{:.1f}",
+    "epoch_s": "{:.1f}",
+    "epoch_s_estimate": "{:.1f}",
     "params": "{:,.0f}",
 }
 _NUMBERS = _LAYOUTS.keys() - {"trial"}
@@ -70,7 +87,8 @@ def render(frame: pandas.DataFrame) -> str:
     columns: list[list[str]] = []
     for name in names:
         layout = _LAYOUTS.get(name)
-        cells = [name, *("" if _is_missing(v) else layout.format(v) if layout else str(v) for v in frame[name])]
+        header = _HEADERS.get(name, name)
+        cells = [header, *("" if _is_missing(v) else layout.format(v) if layout else str(v) for v in frame[name])]
         width = max(map(len, cells))
         columns.append([cell.rjust(width) if name in _NUMBERS else cell.ljust(width) for cell in cells])
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

@@ -60,6 +60,20 @@ def test_the_share_is_that_of_what_is_nearer_its_end() -> None:
     assert Budget().share(Tally(complete=2), 5.0) == 0.0
 
 
+def test_what_is_left() -> None:
+    assert Budget(time_s=100.0).left_s(30.0) == 70.0
+    assert Budget(trials=3).left_s(30.0) is None
+
+
+def test_a_rest_that_is_too_short_is_written_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    clock = Clock(30.0)
+    clock.write_off(40.0)
+    assert clock.total_s == 40.0
+    clock.write_off(35.0)
+    assert clock.total_s == 40.0
+
+
 def test_a_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)

@@ -20,6 +20,7 @@ from mnistnn.metrics import accuracy, cross_entropy
 from mnistnn.training import Trainer
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
+from sweeps.study.forecast import Forecast, duration_text
 from sweeps.study.objective import run_name
 from sweeps.study.recovery import recover
 from sweeps.study.space import Space
@@ -139,13 +140,48 @@ def test_what_a_finished_trial_records(tmp_path: Path, sample: Dataset) -> None:
         "learning_rate",
     }
     assert end["state"] == "COMPLETE"
-    assert end["metrics"].keys() >= {"best_epoch", "best_val_loss", "best_val_accuracy", "seconds", "peak_mb"}
+    results = {"best_epoch", "best_val_loss", "best_val_accuracy", "seconds", "epoch_s", "peak_mb"}
+    assert end["metrics"].keys() >= results
     assert {event["file"] for event in recorded if event["kind"] == "artifact"} == {
         "weights.npz",
         "recipe.json",
         "val_probs.npz",
         "history.csv",
     }
+
+
+def test_a_trial_is_told_how_long_it_takes(tmp_path: Path, sample: Dataset) -> None:
+    config = small_config(budget__epochs=3)
+    space, said = Space(config), []
+    forecast = Forecast(config, space, 1500)
+    study = make_study(config, tmp_path, sample)
+    bench = make_bench(config, tmp_path, sample, space=space, forecast=forecast, say=said.append)
+    run_next(study, bench)
+    trial = study.trials[0]
+    estimate, observed = trial.user_attrs["epoch_s_estimate"], trial.user_attrs["epoch_s"]
+    assert estimate == round(forecast.epoch_s(space.values(trial.params)), 3)
+    # Validation, checkpoint and records are in it.
+    assert trial.user_attrs["seconds"] / 3 < observed < 60
+    assert said == [f"trial 0: {duration_text(3, estimate)}"]
+    recorded = events(bench.paths, 0)
+    assert recorded[0]["metrics"]["epoch_s_estimate"] == estimate
+    assert f"time {duration_text(3, estimate)}" in recorded[0]["note"]
+    assert recorded[-1]["metrics"]["epoch_s"] == observed
+    forecast.learn(study.trials)
+    run_next(study, bench)
+    assert study.trials[1].user_attrs["epoch_s_estimate"] != estimate  # the first one told how fast the machine is
+
+
+def test_a_trial_that_is_gone_on_with_keeps_its_estimate(tmp_path: Path, tiny: Any) -> None:
+    config = small_config(budget__epochs=3)
+    space = Space(config)
+    study = make_study(config, tmp_path, tiny)
+    common = {"space": space, "forecast": Forecast(config, space, 200)}
+    assert run_next(study, make_bench(config, tmp_path, tiny, stop=after(3), **common)) == TrialState.WAITING
+    first = study.trials[0].user_attrs
+    assert first["epoch_s"] > 0  # others plan by it already
+    assert run_next(study, make_bench(config, tmp_path, tiny, **common)) == TrialState.COMPLETE
+    assert study.trials[0].user_attrs["epoch_s_estimate"] == first["epoch_s_estimate"]
 
 
 def test_two_runs_give_the_same_bytes(tmp_path: Path, tiny: Any) -> None:

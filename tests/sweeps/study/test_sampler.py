@@ -181,6 +181,61 @@ def test_a_trial_that_was_stopped_while_it_asked_goes_on_asking(tmp_path: Path, 
         assert again.params == whole[6]
 
 
+@pytest.mark.parametrize("kind", ["tpe", "random", "qmc"])
+def test_where_there_is_time_a_proposal_is_what_the_trial_gets_anyway(tmp_path: Path, kind: str) -> None:
+    config = load(f"sampler.type={kind}")
+    whole = run(open_study(config, space := Space(config)), space, 9)
+    study = open_study(config, space, storage=journal(tmp_path))
+    sampler: Any = study.sampler
+    for _ in range(9):
+        size = (tmp_path / "journal.log").stat().st_size
+        assert sampler.propose(study, lambda values: 4.0, 4.0) == 4.0
+        assert (tmp_path / "journal.log").stat().st_size == size  # nothing is begun yet
+        run(study, space, 1)
+    assert [trial.params for trial in study.trials] == whole
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random", "qmc"])
+def test_a_proposal_for_a_short_time_is_a_small_net(kind: str) -> None:
+    config = load(f"sampler.type={kind}", "search.filters_1={low=8, high=32, step=8}")
+    space = Space(config)
+    study = open_study(config, space)
+    sampler: Any = study.sampler
+    run(study, space, 6)
+
+    def reach(values: Values) -> float:
+        return 32.0 / values["filters_1"]
+
+    for _ in range(5):
+        assert sampler.propose(study, reach, 4.0) == 4.0
+        assert run(study, space, 1)[-1]["filters_1"] == 8
+    # What comes farthest, where nothing comes far enough.
+    assert sampler.propose(study, reach, 5.0) == 4.0
+    assert run(study, space, 1)[-1]["filters_1"] == 8
+    assert len({json.dumps(trial.params) for trial in study.trials}) == 12
+    # One that nobody proposed is not bound to it.
+    assert {params["filters_1"] for params in run(study, space, 12)} != {8}
+
+
+def test_a_trial_that_waits_does_not_get_what_was_proposed(tmp_path: Path) -> None:
+    config = load()
+    space = Space(config)
+    study = open_study(config, space, storage=journal(tmp_path))
+    fits, overrides = space.preset_values("small")
+    study.enqueue_trial(fits, user_attrs={"overrides": overrides})
+    sampler: Any = study.sampler
+    sampler.propose(study, lambda values: 4.0, 4.0)
+    assert run(study, space, 1) == [fits]
+
+
+def test_a_proposal_of_a_space_with_nothing_possible() -> None:
+    config = load("limits.macs=1000", study="smoke")
+    study = open_study(config)
+    sampler: Any = study.sampler
+    with pytest.raises(ConfigError, match="must be a possible architecture"):
+        sampler.propose(study, lambda values: 4.0, 4.0)
+
+
 def test_an_enqueued_trial_is_not_changed_and_a_part_of_one_is_completed() -> None:
     config = load("limits.macs=1_500_000")
     space = Space(config)

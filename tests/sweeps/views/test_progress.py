@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.study.budget import Tally
-from sweeps.views.progress import StudyProgress, clock, trial_line
+from sweeps.views.progress import RunningTrial, StudyProgress, clock, trial_line
 
 DONE = {
     "label": "conv 8-16 k3",
@@ -22,6 +22,11 @@ DONE = {
 def trial(state: TrialState = TrialState.COMPLETE, **attributes: object) -> FrozenTrial:
     value = 0.03124 if state == TrialState.COMPLETE else None
     return create_trial(state=state, value=value, user_attrs=DONE | attributes)
+
+
+def running(number: int = 12, **changes: object) -> RunningTrial:
+    known = {"label": "conv 8", "epochs": 4, "done": 0, "epoch_s": 10.2, "left_s": 30.0}
+    return RunningTrial(number=number, **(known | changes))
 
 
 def test_lines_of_trials() -> None:
@@ -53,11 +58,23 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert lines[1].endswith("← best so far")
 
 
+def test_without_a_terminal_each_trial_that_begins_is_told_its_time_once() -> None:
+    lines: list[str] = []
+    progress = StudyProgress("small", echo=lines.append, bar=False)
+    for trials in ([running()], [running(left_s=20.0), running(13, done=3)], [running(14, epoch_s=None, left_s=None)]):
+        progress.update(Tally(), None, share=0.5, left_s=None, running=trials)
+    assert lines == [
+        "#012  about 41 s: 4 epochs of 10 s  conv 8",
+        "#013  about 10 s: 1 epoch of 10 s, 3 done before  conv 8",
+        "#014  conv 8",
+    ]
+
+
 def test_quiet_leaves_the_warnings() -> None:
     lines: list[str] = []
     progress = StudyProgress("small", quiet=True, echo=lines.append, bar=True)
     progress.note("begins")
-    progress.update(Tally(complete=1), trial(), share=0.5, left_s=10.0)
+    progress.update(Tally(complete=1), trial(), share=0.5, left_s=10.0, running=[running()])
     progress.ended(trial())
     progress.warn("careful")
     progress.close()
@@ -69,12 +86,15 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "160")
     progress = StudyProgress("small", bar=True)
-    progress.update(Tally(complete=3, pruned=1, running=2), trial(), share=0.255, left_s=185.0)
+    now = [running(), running(13, left_s=65.4), running(14, left_s=None)]
+    progress.update(Tally(complete=3, pruned=1, running=3), trial(), share=0.255, left_s=185.0, running=now)
     progress.note("a line")
     progress.close()
     shown = screen.getvalue()
     assert "small  25%|" in shown
-    assert "3:05 left · best #007 val loss 0.0312, 99.05 % · 4 trials (1 pruned), 2 running" in shown
+    assert "3:05 left · best #007 val loss 0.0312, 99.05 % · 4 trials (1 pruned), 3 running" in shown
+    assert "3 running · #012 30 s to go · #013 1:05 to go" in shown
+    assert "about" not in shown
     assert "\na line\n" in shown.replace("\r", "\n")
 
 

@@ -24,6 +24,8 @@ def study() -> optuna.Study:
         "best_epoch": 2,
         "epochs_run": 3,
         "seconds": 12.34,
+        "epoch_s": 4.12,
+        "epoch_s_estimate": 3.96,
         "params": 9000,
     }
 
@@ -70,8 +72,9 @@ def test_a_study_by_accuracy_has_the_highest_first() -> None:
 
 def test_as_text(study: optuna.Study) -> None:
     lines = render(trials_frame(study)).splitlines()
-    assert lines[0].split() == ["trial", "state", "network", "val_loss", "val_accuracy", "epochs", "seconds", "params"]
-    assert lines[1].split() == ["#001", "COMPLETE", "conv", "8", "0.1000", "0.9877", "3", "12.3", "9,000"]
+    header = "trial state network val_loss val_accuracy epochs seconds epoch_s estimate params"
+    assert lines[0].split() == header.split()
+    assert lines[1].split() == ["#001", "COMPLETE", "conv", "8", "0.1000", "0.9877", "3", "12.3", "4.1", "4.0", "9,000"]
     assert len(lines) == 6
     assert max(map(len, lines)) <= 100
 

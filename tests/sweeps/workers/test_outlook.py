@@ -55,6 +55,33 @@ def test_failures_in_a_row(study: optuna.Study) -> None:
     assert outlook.failures_in_a_row == 0
 
 
+def test_how_long_the_running_trials_take(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    outlook = Outlook(study, Budget(trials=5), Clock(0.0), None, epochs=4)
+    trial = study.ask()
+    outlook.look()
+    assert outlook.running == []  # nothing is known of it
+    trial.set_user_attr("label", "net")
+    outlook.look()
+    assert [(one.number, one.label, one.epoch_s, one.left_s) for one in outlook.running] == [(0, "net", None, None)]
+    trial.set_user_attr("epoch_s_estimate", 10.0)
+    now = 103.0
+    outlook.look()
+    assert outlook.running[0].left_s == 37.0
+    now, _ = 112.0, trial.report(0.5, 1)
+    trial.set_user_attr("epoch_s", 12.0)
+    outlook.look()
+    assert (outlook.running[0].done, outlook.running[0].epoch_s, outlook.running[0].left_s) == (1, 12.0, 36.0)
+    now = 119.0
+    assert outlook.running[0].left_s == 29.0
+    now = 1000.0
+    assert outlook.running[0].left_s == 0.0
+    study.tell(trial, 1.0)
+    outlook.look()
+    assert outlook.running == []
+
+
 def test_time_left(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
