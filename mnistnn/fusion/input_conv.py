@@ -37,13 +37,10 @@ class InputConv(ChunkConv):
         k, channels, columns = conv.kernel, conv.in_shape[2], used[1]
         high, width = k + 1, columns + k - 1
         self._kernel, self._columns = k, columns
-        self.chunk = n = self._even_parts(CHUNK_BYTES // (2 * self.map_size * context.arena.dtype.itemsize))
+        self.chunk = n = self._even_parts(CHUNK_BYTES // (self.map_size * context.arena.dtype.itemsize))
         self._padded = context.scratch((n, 2 * self._pairs + k - 1, width, channels))
         self._padded[...] = 0  # the border stays zero from here on
-        by_image, by_row, by_column, by_number = self._padded.strides
         self._patch_shape = (self._pairs, n, width, high, channels)
-        strides = (2 * by_row, by_image, by_column, by_row, by_number)
-        self._patches = as_strided(self._padded, self._patch_shape, strides, writeable=False)
         self._unfolded_size = self._pairs * width * high * channels  # of one image
         # Those of a batch, chunk after chunk, and of one more chunk for inference.
         self._unfolded = context.scratch(((context.max_batch + n) * self._unfolded_size,))
@@ -82,7 +79,8 @@ class InputConv(ChunkConv):
         start = self._start(images)
         pairs, _, *rest = self._patch_shape
         unfolded = self._unfolded[start : start + n * self._unfolded_size].reshape(pairs, n, *rest)
-        unfolded[...] = self._patches[:, :n]
+        for down in range(self._kernel + 1):
+            unfolded[:, :, :, down] = self._padded[:n, down : down + 2 * pairs : 2].transpose(1, 0, 2, 3)
 
     def multiply(self, maps: Floats, images: slice | None) -> None:
         """Writes the maps of the chunk that was unfolded for these images: the second part of `forward`."""
