@@ -60,11 +60,11 @@ def work(job: Job, index: int, ready: Any) -> None:
         sampler=make_sampler(config, index),
         pruner=make_pruner(config),
     )
-    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    most, ended = config.budget.trials, (TrialState.COMPLETE, TrialState.PRUNED)
     study.optimize(
         objective,
         timeout=None if job.until is None else max(0.0, job.until - time.time()),
-        callbacks=[MaxTrialsCallback(config.budget.trials, states=ended)],
+        callbacks=[] if most is None else [MaxTrialsCallback(most, states=ended)],
         catch=(Impossible,),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,16 @@ def test_the_record_is_read_from_it(swept: PeerPaths, sample: Dataset) -> None:
         else:
             assert record.val_loss is None
     assert len(finished) == sum(record.state == "COMPLETE" for record in records)
+
+
+@pytest.mark.slow
+def test_no_trial_begins_after_the_budget_and_those_that_run_end(torch: Any, sample_dir: Path, tmp_path: Path) -> None:
+    file, paths, began = tmp_path / "tiny.toml", PeerPaths(tmp_path / "peer"), time.time()
+    file.write_text(STUDY.replace("trials = 6\n", ""))
+    done = call(file, "--folder", paths.folder, "--data-dir", sample_dir, "--budget", "15s")
+    assert done.returncode == 0, done.stderr
+    records, *_ = read_sweep(paths.journal, "tiny", paths.val_probs, began)
+    assert all(record.begun_s <= 16 and record.ended_s is not None for record in records)  # few, or none if it is slow
 
 
 @pytest.mark.slow
