@@ -111,7 +111,7 @@ def seeds(
 
 
 @cli.command()
-@click.option("--seeds", "count", type=click.IntRange(min=1), default=10, show_default=True, help="Trainings of each.")
+@click.option("--seeds", "count", type=click.IntRange(min=1), default=8, show_default=True, help="Trainings of each.")
 @click.option("--change", "changes", multiple=True, metavar="NAME=VALUE …", help="Try this instead of the table's.")
 @click.option("--output", type=PATH, metavar="CSV", help="Write each training.")
 @options("data_dir")
@@ -125,10 +125,10 @@ def tune(count: int, changes: tuple[str, ...], output: Path | None, data_dir: Pa
     from sweeps.paths import Paths, project_root
 
     threadpool_limits(1)
-    settings = load_settings()
+    settings, first = load_settings(), tuning.FIRST_SEED
     dataset = find_dataset(data_dir, cache=Paths(project_root()).data, progress=True)
     tried: list[tuning.Tried] = []
-    for each in tuning.try_all(settings, dataset, changes or tuning.CHANGES, range(count)):
+    for each in tuning.try_all(settings, dataset, changes or tuning.CHANGES, range(first, first + count)):
         tried.append(each)
         _say(f"{each.change or 'as it is'}: seed {each.seed}, {each.accuracy:.2%}, {each.seconds:.1f} s")
         if output:

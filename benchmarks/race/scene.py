@@ -12,6 +12,7 @@ from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.network import Network, NetworkSpec
+from mnistnn.registry import optimizer, schedule
 
 __all__ = ["LABELS", "Scene", "Track", "describe_network", "verdict"]
 
@@ -58,10 +59,12 @@ class Scene:
         """Returns the scene before the start; the time axis is as long as the slower side's warm-up lets expect."""
         network = Network(settings.network, batch_size=1, initialise=False)
         shown = settings.steps * settings.batch_size / images
+        names = (optimizer.name_of(settings.optimizer).title(), schedule.name_of(settings.schedule).replace("_", "-"))
         head = [
             f"MNIST from scratch to {settings.goal:.0%} of the test images · one thread each · seed {seed}",
             f"{describe_network(settings.network)} · {network.param_count:,} params",
-            f"{settings.steps} steps of {settings.batch_size} images ({shown:.1f} epochs), Adam, one-cycle",
+            f"{settings.steps} steps of {settings.batch_size} images ({shown:.1f} epochs), {', '.join(names)}; "
+            "the clock counts training alone",
         ]
         expected = max(each.step_ms for each in ready) * settings.steps / 1e3
         tracks = [Track(LABELS[each.side], each.detail) for each in ready]
