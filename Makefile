@@ -14,7 +14,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep ui train submission test test-fast bench race lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep ui train submission test test-fast bench bench-sweep race lint lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -22,7 +22,7 @@ help: ## show this help
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo '  PYTHON=/path/to/python3 picks the interpreter, ARGS="..." adds options to sweep, train, ui, test, bench, race;'
+	@echo '  PYTHON=/path/to/python3 picks the interpreter, ARGS="..." adds options to sweep, train, ui, test, bench*, race;'
 	@echo '  the commands behind these targets: $(PY) -m sweeps --help'
 
 # An environment whose interpreter has gone (a system's upgrade) is made again.
@@ -79,6 +79,10 @@ bench: $(BENCH) ## layers and nets, then side by side with PyTorch, written to d
 		$(if $(findstring --quick,$(ARGS)),,--output docs) $(ARGS)
 BENCH_TABLE = --quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3 --benchmark-sort=name \
 	--benchmark-columns=min,median,iqr,rounds
+
+bench-sweep: $(BENCH) ## a sweep and its peer of Optuna, MLflow and PyTorch, written to docs/ (SEEDS=20,21, BUDGET=5m each)
+	@$(PY) benchmarks/sweep_race.py $(STUDY) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		--output docs $(ARGS)
 
 race: $(BENCH) ## learn MNIST beside PyTorch, live, one thread each (SEEDS=30: as often, and what it comes to)
 	@$(PY) -m benchmarks.race $(if $(SEEDS),seeds $(SEEDS),live) $(ARGS)

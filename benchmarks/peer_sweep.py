@@ -59,7 +59,7 @@ def main(
         changes = [] if seed is None else [f"study.seed={seed}"]
         config = load_study(study, root=_ROOT, overrides=changes)
         budget_s = config.budget.time_s if budget is None else parse_duration(budget)
-        check(config, budget_s)
+        check(config)
         folder.mkdir(parents=True)
         paths = PeerPaths(folder.resolve())
         from mnistnn.data.sources import find_dataset
@@ -74,14 +74,12 @@ def main(
     sys.exit(run(job, workers or usable_cores()))
 
 
-def check(config: StudyConfig, budget_s: float | None) -> None:
-    """Checks that the peer can do what the study asks for.
+def check(config: StudyConfig) -> None:
+    """Checks that the peer has the study's sampler.
 
     Raises:
-        InputError: it cannot.
+        InputError: it has not.
     """
-    if budget_s is None and config.budget.trials is None:
-        raise InputError(f"the peer must have a budget, but study {config.name!r} has none; give --budget.")
     if config.sampler.type not in ("tpe", "random"):
         raise InputError(
             f"the peer's sampler must be tpe or random, but got {config.sampler.type!r}; change [sampler]."

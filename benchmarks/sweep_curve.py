@@ -20,6 +20,7 @@ class TrialRecord:
     Attributes:
         number: in its study.
         label: its architecture in a few words.
+        preset: the baseline that it is, if it is one.
         state: "COMPLETE", "PRUNED", "FAIL"; or "WAITING" or "RUNNING" where it was left in the middle.
         begun_s: when.
         ended_s: when, if it has.
@@ -32,6 +33,7 @@ class TrialRecord:
     begun_s: float
     ended_s: float | None = None
     val_loss: float | None = None
+    preset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ def read_sweep(
             TrialRecord(
                 number=number,
                 label=trial.user_attrs["label"],
+                preset=trial.user_attrs.get("preset"),
                 state=trial.state.name,
                 begun_s=trial.datetime_start.timestamp() - began,
                 ended_s=ended_s,

@@ -82,6 +82,7 @@ def main(
         versions={name: importlib.metadata.version(name.lower()) for name in ("Optuna", "MLflow")},
         study=orders[0].name,
         budget_s=orders[0].budget_s,
+        study_s=orders[0].study_s,
         top=orders[0].top,
         workers=orders[0].workers,
         keep_pages=keep_pages,
@@ -146,7 +147,7 @@ def _orders(
     """
     config = load_study(study, root=ROOT)
     budget_s = config.budget.time_s if budget is None else parse_duration(budget)
-    check(config, budget_s)
+    check(config)
     if budget_s is None:
         raise InputError(f"a race must have a budget in time, but study {config.name!r} has none; give --budget.")
     try:
@@ -166,6 +167,7 @@ def _orders(
             top=config.ensemble.top,
             data=dataset.path,
             budget_s=budget_s,
+            study_s=config.budget.time_s,
             seed=seed,
             workers=usable_cores(),
             keep_pages=keep_pages,

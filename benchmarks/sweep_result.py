@@ -37,6 +37,7 @@ class Results:
         versions: of what else drives the sweeps, by name.
         study: the study's name.
         budget_s: the time of each sweep.
+        study_s: the time that the study itself would have, if it is limited.
         top: members of the ensembles.
         workers: processes of each sweep.
         keep_pages: whether glibc kept freed memory.
@@ -49,6 +50,7 @@ class Results:
     budget_s: float
     top: int
     workers: int
+    study_s: float | None = None
     keep_pages: bool = False
     races: list[Race] = field(default_factory=list)
 

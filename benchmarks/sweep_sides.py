@@ -37,6 +37,7 @@ class Order:
         top: members of its ensemble.
         data: the data set's place.
         budget_s: the time of each.
+        study_s: the time that the study itself would have, if it is limited.
         seed: the study's.
         workers: processes of each.
         keep_pages: lets glibc keep the memory that a process frees.
@@ -52,6 +53,7 @@ class Order:
     workers: int
     keep_pages: bool = False
     quiet: bool = False
+    study_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

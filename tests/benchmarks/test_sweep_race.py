@@ -90,7 +90,15 @@ def test_what_a_sweep_has_at_a_time() -> None:
 
 def sweep(*losses: float, every: float = 10.0) -> Sweep:
     records = [
-        TrialRecord(number=n, label="net", state="COMPLETE", begun_s=every * n, ended_s=every * (n + 1), val_loss=loss)
+        TrialRecord(
+            number=n,
+            label="net",
+            state="COMPLETE",
+            begun_s=every * n,
+            ended_s=every * (n + 1),
+            val_loss=loss,
+            preset=None if n else "mlp3",
+        )  # fmt: skip
         for n, loss in enumerate(losses)
     ]
     records.append(TrialRecord(number=99, label="net", state="PRUNED", begun_s=1.0, ended_s=2.0))
@@ -165,12 +173,16 @@ def test_the_page_and_the_picture_are_written_from_the_record(tmp_path: Path) ->
     assert "The last did so at 40 s, for a loss of 0.1000; this project has that not within the budget." in text
     assert "| 20 | this project | 5 | 3 | 1 | 0.2200 | 0.2000 | 90.00 % |" in text
     assert "| 20 | Optuna + MLflow + PyTorch | 6 | 3 | 1 |" in text
+    assert "| 20 | `mlp3`: net | 0.3000 | 0.3000 | 4.0 | 10.0 |" in text
+    assert text.count("`mlp3`: net") == 2  # of the four races two have it on both sides
+    assert "A short run" not in text
     assert (tmp_path / "sweep_benchmark.png").stat().st_size > 10_000
     assert load(tmp_path / "sweep_benchmark.json") == results
     (tmp_path / "sweep_benchmark.md").write_text(text + "A remark.\n")
     write(results, tmp_path)
     assert (tmp_path / "sweep_benchmark.md").read_text() == text + "A remark.\n"
     assert page(replace(results, keep_pages=True)).count("--keep-pages") == 1
+    assert "A short run: the study itself has 5:00." in page(replace(results, study_s=300.0))
     rendered = CliRunner().invoke(main, ["--render", "--output", str(tmp_path)])
     assert rendered.exit_code == 0, rendered.output
     assert BY_HAND in text
@@ -203,6 +215,15 @@ def play(monkeypatch: pytest.MonkeyPatch, sides: Sides) -> Sides:
     monkeypatch.setattr(sweep_race, "environment", lambda command: results_of().environment)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     return sides
+
+
+def test_a_study_without_a_time_needs_one(sides: Sides, sample_dir: Path, tmp_path: Path) -> None:
+    (study := tmp_path / "tiny.toml").write_text(TINY)
+    said = call(sample_dir, str(study))
+    assert said.exit_code == 2
+    assert "give --budget" in said.stderr
+    assert call(sample_dir, str(study), "--budget", "9s").exit_code == 0
+    assert [order.study for _, order, _ in sides.asked] == [study.resolve()] * 2
 
 
 def call(sample_dir: Path, *arguments: str) -> Any:
