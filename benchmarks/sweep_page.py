@@ -142,11 +142,13 @@ def _ours(found: Outcome, results: Results) -> list[str]:
 
 def _late(race: Race, found: Outcome, budget_s: float) -> Iterator[str]:
     if found.late.seconds > budget_s:
-        when = "not within the budget" if found.late_s is None else f"after {clock(found.late_s)}"
+        ours = "does not have that within the budget"
+        if found.late_s is not None:
+            ours = f"has that after {clock(found.late_s)}"
         loss = f"{found.late.ensemble_loss:.4f}"
         yield (
             f"Seed {race.seed}: Optuna's `timeout` lets the peer's running trials end. The last did so at "
-            f"{clock(found.late.seconds)}, for a loss of {loss}; this project has that {when}.\n"
+            f"{clock(found.late.seconds)}, for a loss of {loss}; this project {ours}.\n"
         )
 
 
@@ -221,9 +223,9 @@ def draw_picture(results: Results, path: Path) -> None:
 
 
 def _draw_race(axes: Any, race: Race, results: Results) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-    minute = 60.0 if results.budget_s >= 120 else 1.0
+    minute = 60.0 if results.budget_s > 180 else 1.0
     for side, sweep in ((PEER, race.peer), (OURS, race.ours)):
         for what, width, dashes, value in (
             (f"mean of the best {results.top}", 2.4, "-", lambda point: point.ensemble_loss),
@@ -251,6 +253,7 @@ def _draw_race(axes: Any, race: Race, results: Results) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, results.budget_s / minute)
     axes.set_xlabel("minutes since the command's start" if minute == 60.0 else "seconds since the command's start")
     axes.grid(color="#dddddd", linewidth=0.8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import shlex
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from benchmarks.peer_sweep import check
 from benchmarks.results import environment
 from benchmarks.sweep_page import PICTURE, draw_picture, page, verdict
 from benchmarks.sweep_result import Race, Results, load, outcome, save
-from benchmarks.sweep_sides import OURS, PEER, SIDES, Order, Sweep, run_side
+from benchmarks.sweep_sides import OURS, PEER, SIDES, Order, Sweep, run_side, warm_up
 from mnistnn.data.sources import find_dataset
 from mnistnn.errors import InputError
 from sweeps.config import load_study, parse_duration
@@ -89,6 +90,7 @@ def main(
     )
     try:
         with interrupting():
+            warm_up()
             for order in orders:
                 for leader in SIDES if first == "both" else (first,):
                     results.races.append(race(order, leader, keep))
@@ -97,7 +99,7 @@ def main(
                         write(results, output)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, subprocess.CalledProcessError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(verdict(results))
     if output is not None:

@@ -18,7 +18,7 @@ from benchmarks.sweep_curve import Point, TrialRecord, curve, read_sweep
 from sweeps.paths import Paths
 from sweeps.workers.cores import THREAD_VARIABLES
 
-__all__ = ["OURS", "PEER", "SIDES", "Order", "Sweep", "run_side"]
+__all__ = ["OURS", "PEER", "SIDES", "Order", "Sweep", "run_side", "warm_up"]
 
 OURS, PEER = "ours", "peer"
 SIDES = (OURS, PEER)
@@ -73,6 +73,11 @@ class Sweep:
     def begun(self, until_s: float) -> int:
         """Returns how many trials were begun by then."""
         return sum(trial.begun_s <= until_s for trial in self.trials)
+
+
+def warm_up() -> None:
+    """Imports once what both sides import: or the first would read it from the disk for the second, too."""
+    subprocess.run([sys.executable, "-c", "import mlflow, numpy, optuna, pandas, torch"], cwd=ROOT, check=True)
 
 
 def run_side(side: str, order: Order, folder: Path) -> tuple[Sweep, np.ndarray]:

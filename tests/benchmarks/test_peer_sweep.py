@@ -227,6 +227,7 @@ def test_both_learn_as_much_from_one_recipe(torch: Any, sample: Dataset, name: s
 
 def test_an_epoch_says_what_its_net_predicts(torch: Any, sample: Dataset) -> None:
     from benchmarks.peer_training import Images, make_net, train
+    from benchmarks.torch_nets import torch_images
 
     recipe, images = tried(epochs=2), Images(sample, 3)
     net = make_net(recipe.network, np.random.SeedSequence(1))
@@ -236,6 +237,10 @@ def test_an_epoch_says_what_its_net_predicts(torch: Any, sample: Dataset) -> Non
         assert progress.metrics["val_loss"] == pytest.approx(cross_entropy(labels, probs), rel=1e-5)
         assert progress.metrics["val_accuracy"] == pytest.approx(np.mean(probs.argmax(1) == labels))
     assert epoch == 2
+    assert any(isinstance(layer, torch.nn.Dropout) and layer.p > 0 for layer in net)
+    with torch.inference_mode():
+        expected = net.eval()(torch_images(recipe.network, images.val_images)).softmax(1)
+    np.testing.assert_allclose(progress.probs, expected, atol=1e-5)
     again = make_net(recipe.network, np.random.SeedSequence(1))
     assert [each.metrics["val_loss"] for each in train(again, recipe, images)][-1] == progress.metrics["val_loss"]
 

@@ -170,7 +170,7 @@ def test_the_page_and_the_picture_are_written_from_the_record(tmp_path: Path) ->
     assert "| 20 | peer | 0.3000 | 10 s | 12 s (first 4 s) | 1.20 | 0.34 | 0.2000 |" in text
     assert "| 21 | peer | 0.3000 | 10 s | not | – | – | 0.9000 |" in text
     assert "| 22 | peer | none |" in text
-    assert "The last did so at 40 s, for a loss of 0.1000; this project has that not within the budget." in text
+    assert "The last did so at 40 s, for a loss of 0.1000; this project does not have that within the budget." in text
     assert "| 20 | this project | 5 | 3 | 1 | 0.2200 | 0.2000 | 90.00 % |" in text
     assert "| 20 | Optuna + MLflow + PyTorch | 6 | 3 | 1 |" in text
     assert "| 20 | `mlp3`: net | 0.3000 | 0.3000 | 4.0 | 10.0 |" in text
@@ -212,6 +212,7 @@ def sides(monkeypatch: pytest.MonkeyPatch) -> Sides:
 
 def play(monkeypatch: pytest.MonkeyPatch, sides: Sides) -> Sides:
     monkeypatch.setattr(sweep_race, "run_side", sides)
+    monkeypatch.setattr(sweep_race, "warm_up", lambda: None)
     monkeypatch.setattr(sweep_race, "environment", lambda command: results_of().environment)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     return sides
