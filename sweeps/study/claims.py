@@ -130,7 +130,7 @@ def _ask(
     if not forecast.is_reliable:
         return _take(study, waiting[0]) if waiting else study.ask()
     for trial in waiting:
-        if forecast.reach_of(trial) >= forecast.whole:
+        if forecast.reach_of(trial) >= forecast.whole_of(trial):
             return _take(study, trial)
     drawn = -1.0
     if not budget.queued_only and isinstance(study.sampler, FeasibleSampler):

@@ -37,6 +37,8 @@ _FIRST_COSTS: Final = {
 _STIFFNESS = 0.02
 # The weight of a trial halves with so many after it: a machine that others use does not keep its speed.
 _HALF_LIFE = 12.0
+# An epoch of so many seconds counts for half: a disk or a neighbour delays a short one by more of itself.
+_BRIEF_S = 1.0
 # Before any trial the estimate is taken to be so far off; it counts as so many trials afterwards.
 _FIRST_SPREAD, _FIRST_WEIGHT = 0.2, 3.0
 _SWEEPS = 200
@@ -67,7 +69,9 @@ class EpochTimeModel:
             return
         work, took = np.array(workloads), np.array(seconds)  # (n, kinds), (n,)
         weights = 0.5 ** (np.arange(len(took))[::-1] / _HALF_LIFE)  # (n,)
-        costs = self._first * np.median(took / (work @ self._first))
+        weights *= took / (took + _BRIEF_S)
+        weights /= weights.max()
+        costs = self._first * _weighted_median(took / (work @ self._first), weights)
         shares = work * costs / took[:, None]  # (n, kinds): of the observed time; a perfect model's add up to 1
         self._costs = costs * _factors(shares, weights)
         errors = work @ self._costs / took - 1
@@ -77,6 +81,12 @@ class EpochTimeModel:
     def seconds(self, workload: Workload) -> float:
         """Returns how long an epoch of such work takes."""
         return float(workload @ self._costs)
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values)
+    heavier = np.cumsum(weights[order]) >= weights.sum() / 2
+    return float(values[order][np.argmax(heavier)])
 
 
 def _factors(shares: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -81,12 +82,20 @@ class Forecast:
         epoch_s = self._epoch_s_of(trial)
         return None if epoch_s is None else (self.epochs + _END_EPOCHS - _epochs_done(trial)) * epoch_s
 
-    # How far a trial comes by the end: the number of its epochs, with parts of one.
+    # How far a trial comes by the end, if all goes as estimated: the number of its epochs, with parts of one.
 
     @property
     def whole(self) -> float:
-        """The reach of a trial that ends in time."""
-        return self.epochs + _END_EPOCHS
+        """The reach of a new trial that will end in time, even if it takes somewhat longer."""
+        return self._whole(0)
+
+    def whole_of(self, trial: FrozenTrial) -> float:
+        """The same of a trial that waits."""
+        return self._whole(_epochs_done(trial))
+
+    def _whole(self, done: int) -> float:
+        rest = self.epochs + _END_EPOCHS - done
+        return done + rest * (1 + _CAUTION * self._model.spread)
 
     def reach(self, values: Mapping[str, Any]) -> float:
         """Returns how far a new trial would come."""
@@ -95,7 +104,7 @@ class Forecast:
     def reach_of(self, trial: FrozenTrial) -> float:
         """Returns how far a waiting trial would come; one whose parameters are not known yet is given its chance."""
         epoch_s = self._epoch_s_of(trial)
-        return self.whole if epoch_s is None else self._reach(epoch_s, _epochs_done(trial))
+        return math.inf if epoch_s is None else self._reach(epoch_s, _epochs_done(trial))
 
     def useful_reach_of(self, trial: FrozenTrial) -> float:
         """Returns how far a waiting trial must come for its start to be worth it: an epoch at least."""
@@ -103,9 +112,7 @@ class Forecast:
 
     def _reach(self, epoch_s: float, done: int) -> float:
         left_s = self.left_s
-        if left_s is None:
-            return self.whole
-        return done + max(0.0, left_s) / (epoch_s * (1 + _CAUTION * self._model.spread))
+        return math.inf if left_s is None else done + max(0.0, left_s) / epoch_s
 
     def _epoch_s_of(self, trial: FrozenTrial) -> float | None:
         if EPOCH_S in trial.user_attrs:

@@ -14,7 +14,7 @@ from sweeps.study.claims import Claim, FileLock, OutOfTime, claim, release
 from sweeps.study.forecast import Forecast
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study
-from tests.sweeps.small import make_study, paths_of, small_config
+from tests.sweeps.small import end_trial, make_study, paths_of, small_config
 
 
 def test_only_one_holds_a_lock(tmp_path: Path) -> None:
@@ -108,12 +108,7 @@ class Timed:
         self.study = make_study(config, root, dataset)
         self.space = Space(config)
         for filters in 2 * [min(config.search["filters"]), max(config.search["filters"])]:
-            self.study.enqueue_trial({"filters_1": filters})
-            trial = self.study.ask()
-            self.space.suggest_with(trial)
-            trial.set_user_attr("label", "net")
-            trial.set_user_attr("epoch_s", float(filters))
-            self.study.tell(trial, 1.0)
+            end_trial(self.study, self.space, epoch_s=float(filters), filters_1=filters)
         self.forecast = Forecast(config, self.space, 50_000, left_s)
         self.budget = Budget(None, 600.0, queued_only=config.sampler.type == "grid")
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.study.forecast import Forecast, duration_text, useful_epochs
 from sweeps.study.sampler import make_sampler
 from sweeps.study.space import Space
-from tests.sweeps.small import small_config
+from tests.sweeps.small import end_trial, small_config
 
 CONFIG = small_config(budget__epochs=4)
 
@@ -22,15 +22,12 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return time
 
 
-def observed(count: int, epoch_s: float, **attributes: Any) -> list[FrozenTrial]:
+def observed(count: int, epoch_s: float) -> list[FrozenTrial]:
     """Returns trials whose epochs took so long."""
-    study = optuna.create_study(sampler=make_sampler(CONFIG, Space(CONFIG)))
+    space = Space(CONFIG)
+    study = optuna.create_study(sampler=make_sampler(CONFIG, space))
     for _ in range(count):
-        trial = study.ask()
-        Space(CONFIG).suggest_with(trial)
-        for name, value in ({"label": "net", "epoch_s": epoch_s} | attributes).items():
-            trial.set_user_attr(name, value)
-        study.tell(trial, 1.0)
+        end_trial(study, space, epoch_s=epoch_s)
     return study.trials
 
 
@@ -90,7 +87,7 @@ def test_how_far_a_trial_comes(now: list[float]) -> None:
     assert made.left_s == 1000.0
     assert made.reach(values) > made.whole > 4
     now[0] += 960.0
-    assert 2 < made.reach(values) < 4  # of 40 seconds, 10 an epoch and some caution
+    assert 3.5 < made.reach(values) < made.whole  # it could just be done, but there is some caution
     now[0] += 100.0
     assert made.left_s == -60.0
     assert made.reach(values) == 0.0
@@ -109,7 +106,8 @@ def test_how_far_a_trial_comes_that_waits(now: list[float]) -> None:
     assert made.reach_of(fresh) == made.reach(Space(CONFIG).values(known.params)) < made.whole
     assert made.useful_reach_of(fresh) == 2
     resumed = waiting(intermediate_values={1: 0.5, 2: 0.4, 3: 0.3})
-    assert made.reach_of(resumed) >= made.whole
+    assert made.reach_of(resumed) >= made.whole_of(resumed)
+    assert 4 < made.whole_of(resumed) < made.whole
     assert made.useful_reach_of(resumed) == 4
     assert made.rest_s(resumed) == pytest.approx(1.1 * made.epoch_s(Space(CONFIG).values(known.params)))
     slow = waiting(intermediate_values={1: 0.5}, user_attrs={"epoch_s": 100.0})  # as it was itself
@@ -117,7 +115,7 @@ def test_how_far_a_trial_comes_that_waits(now: list[float]) -> None:
     enqueued = waiting(params=None, distributions=None, system_attrs={"fixed_params": known.params})
     assert made.reach_of(enqueued) == made.reach_of(fresh)
     in_part = waiting(params=None, distributions=None, system_attrs={"fixed_params": {"filters_1": 2}})
-    assert made.reach_of(in_part) == made.whole  # nobody knows
+    assert made.reach_of(in_part) >= made.whole_of(in_part)  # nobody knows
     assert made.rest_s(in_part) is None
 
 

@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 from mnistnn.data import Dataset
 from sweeps.errors import ConfigError, StudyError, TrackingError
 from sweeps.study.claims import FileLock
+from sweeps.study.space import Space
 from sweeps.workers import supervisor
 from sweeps.workers.supervisor import run_study
-from tests.sweeps.small import make_study, paths_of, small_config
+from tests.sweeps.small import end_trial, make_study, paths_of, small_config
 from tests.sweeps.workers.runs import Project, is_alive, kill, wait_for, worker_pids
 
 pytestmark = pytest.mark.slow
@@ -179,6 +180,25 @@ def test_a_grid_ends_with_its_points(tmp_path: Path, sample: Dataset) -> None:
     assert summary.exit_code == 0
     assert lines[0].startswith("study 'small': 10:00")
     assert sum("val loss" in line for line in lines) == 3
+
+
+def test_a_study_whose_last_seconds_hold_no_trial_ends_then(tmp_path: Path, sample: Dataset) -> None:
+    config = small_config(budget={"time": "10m", "epochs": 2})
+    study = make_study(config, tmp_path, sample)
+    for _ in range(3):
+        end_trial(study, Space(config), epoch_s=60.0)
+    study.set_user_attr("elapsed_s", 590.0)
+    summary, lines = run_here(tmp_path, sample, config=config, workers=2)
+    assert (summary.stopped_by, summary.complete, summary.waiting) == ("budget", 3, 0)
+    assert summary.total_s == pytest.approx(600.0, abs=1.0)
+    assert summary.elapsed_s < 10.0
+    assert any(line.startswith("the last ") and line.endswith("are too short for another trial.") for line in lines)
+    summary, lines = run_here(tmp_path, sample, config=config)
+    assert summary.stopped_by == "complete"
+    # More time is gone on with.
+    longer = small_config(budget={"time": "15m", "epochs": 2})
+    summary, lines = run_here(tmp_path, sample, config=longer, workers=2, trials=1)
+    assert summary.complete == 4
 
 
 def test_a_database_as_storage(tmp_path: Path, sample: Dataset) -> None:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -47,6 +49,22 @@ def test_a_worker_that_is_told_to_stop_begins_nothing(tmp_path: Path, sample: Da
     assert study.trials == []
 
 
+def test_a_worker_leaves_when_nothing_would_come_far_enough(tmp_path: Path, sample: Dataset) -> None:
+    config = small_config(budget={"time": "10m", "epochs": 2})
+    study = make_study(config, tmp_path, sample)
+    make = dataclasses.replace(Order.of(config, tmp_path, sample, storage=None, trials=None), parent=None)
+    work(dataclasses.replace(make, left_s=60.0), after_three(study), print)
+    begun = len(study.trials)
+    assert begun >= 3
+    work(dataclasses.replace(make, left_s=0.001), lambda: False, print)  # or it would go on for ever
+    assert len(study.trials) == begun
+
+
+def after_three(study: optuna.Study) -> Callable[[], bool]:
+    """Returns a stop that says so when three trials have ended."""
+    return lambda: sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)) >= 3
+
+
 def test_data_that_changed_are_refused(tmp_path: Path, sample: Dataset) -> None:
     make_study(small_config(), tmp_path, sample)
     made = dataclasses.replace(order(tmp_path, sample), data_digest="0" * 64)
@@ -78,11 +96,12 @@ def test_nohup_is_heeded() -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_process_imports_neither_mlflow_nor_pandas(tmp_path: Path, sample: Dataset) -> None:
+def test_a_worker_process_imports_nothing_that_it_does_not_need(tmp_path: Path, sample: Dataset) -> None:
     make_study(small_config(), tmp_path, sample)
+    heavy = ["mlflow", "pandas", "sqlalchemy", "alembic", "matplotlib", "scipy", "sklearn", "requests", "click"]
     program = (
         "import sys, sweeps.workers.worker as w; code = w.main();"
-        "sys.exit(code or [m for m in ('mlflow', 'pandas', 'sqlalchemy', 'matplotlib') if m in sys.modules] or 0)"
+        f"sys.exit(code or [m for m in {heavy} if m in sys.modules] or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
