@@ -76,6 +76,7 @@ def live(seed: int, record: Path | None, keep_pages: bool, settings_file: Path |
 @click.argument("count", type=click.IntRange(min=1))
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of COUNT in a row.")
 @click.option("--output", type=PATH, metavar="FILE", help="Write each race, and what they say together: .json or .csv.")
+@click.option("--page", "page_file", type=PATH, metavar="MD", help="Put it into this page, too, between its marks.")
 @_KEEP_PAGES
 @_SETTINGS
 @options("data_dir")
@@ -83,22 +84,26 @@ def seeds(
     count: int,
     first_seed: int,
     output: Path | None,
+    page_file: Path | None,
     keep_pages: bool,
     settings_file: Path | None,
     data_dir: Path | None,
 ) -> None:
     """Race COUNT times, one side after the other, and print what the races say together."""
     _need_torch()
-    from benchmarks.race import summary
+    from benchmarks.race import page, summary
     from benchmarks.results import environment
 
     summary.check_output(output)
+    if page_file:
+        page.check_page(page_file)
     results: list[summary.Result] = []
-    purpose = f"make race SEEDS={count}, from seed {first_seed}"
-    with _competitors(purpose, settings_file, data_dir, keep_pages) as (competitors, settings, _):
+    asked = " ".join(filter(None, (f"--first-seed {first_seed}" * bool(first_seed), "--keep-pages" * keep_pages)))
+    command = f"make race SEEDS={count}" + (f' ARGS="{asked}"' if asked else "")
+    with _competitors(command, settings_file, data_dir, keep_pages) as (competitors, settings, _):
         _say("warming up both sides …")
         ready = competitors.ready()
-        facts = summary.facts(settings, ready, environment(f"make race SEEDS={count}"), keep_pages=keep_pages)
+        facts = summary.facts(settings, ready, environment(command), keep_pages=keep_pages)
         for line in summary.head(facts):
             show(line)
         for seed in range(first_seed, first_seed + count):
@@ -108,6 +113,8 @@ def seeds(
             if output:  # after each, so that what was raced is kept whatever happens
                 summary.write(output, results, settings.goal, facts)
     show("\n".join(["", *summary.lines(results, settings.goal)]))
+    if page_file:
+        page.insert(page_file, results, settings.goal, facts)
 
 
 @cli.command()
@@ -144,7 +151,7 @@ def _competitors(
 
     Whatever asks the process to end takes the sides with it.
     """
-    from benchmarks.race.processes import Competitors
+    from benchmarks.race.processes import Competitors, SideFailed
     from benchmarks.race.settings import SETTINGS, load_settings
     from mnistnn.data import find_dataset
     from sweeps.paths import Paths, project_root
@@ -154,11 +161,15 @@ def _competitors(
     paths = Paths(project_root())
     dataset = find_dataset(data_dir, cache=paths.data, progress=True)
     test = dataset.open_test(purpose, paths.test_ledger)
-    with (
-        interrupting(),
-        Competitors(settings, dataset, test, cache=paths.data, keep_pages=keep_pages) as competitors,
-    ):
-        yield competitors, settings, len(dataset.train_labels)
+    try:
+        with (
+            interrupting(),
+            Competitors(settings, dataset, test, cache=paths.data, keep_pages=keep_pages) as competitors,
+        ):
+            yield competitors, settings, len(dataset.train_labels)
+    except SideFailed as error:
+        _say(f"error: {error}")
+        raise SystemExit(1) from None
 
 
 def _need_torch() -> None:

@@ -19,14 +19,18 @@ from mnistnn.data import Dataset, find_dataset
 from mnistnn.data.dataset import TestSet
 from sweeps.workers.cores import THREAD_VARIABLES, usable_cores
 
-__all__ = ["SIDES", "Competitors", "Finish", "Lap", "Ready", "pick_cores"]
+__all__ = ["SIDES", "Competitors", "Finish", "Lap", "Ready", "SideFailed", "pick_cores"]
 
 SIDES = ("numpy", "torch")
 LAP_STEPS = 4
-CURVE_STRIDE = 10
-"""The curve is drawn by every tenth test image while the training runs; its end is by all of them."""
+CURVE_STRIDE = 4
+"""The curve is drawn by every fourth test image while the training runs; its end is by all of them."""
 
 _KEEP_PAGES = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2147483648"
+
+
+class SideFailed(Exception):
+    """A side's process could not go on; the message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Competitors:
         keep_pages: lets glibc keep the memory that a process frees; see docs/race.md. No effect without glibc.
 
     Raises:
-        RuntimeError: a process could not go on.
+        SideFailed: a process could not go on.
     """
 
     def __init__(
@@ -161,7 +165,7 @@ class Competitors:
         except (EOFError, OSError):
             self._processes[side].join(1)
             code = self._processes[side].exitcode
-            raise RuntimeError(f"the process of the {SIDES[side]} side ended with code {code}") from None
+            raise SideFailed(f"the process of the {SIDES[side]} side ended with code {code}") from None
         if isinstance(event, Exception):
             raise event
         return event
@@ -222,7 +226,7 @@ def _run(pipe: Connection, job: _Job) -> None:
         return
     except Exception as error:
         with contextlib.suppress(OSError):
-            pipe.send(RuntimeError(f"the {SIDES[job.side]} side failed: {type(error).__name__}: {error}"))
+            pipe.send(SideFailed(f"the {SIDES[job.side]} side failed: {type(error).__name__}: {error}"))
 
 
 def _compete(pipe: Connection, job: _Job) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.race import sides, summary, tuning
+from benchmarks.race import page, sides, summary, tuning
 from benchmarks.race.settings import SETTINGS, changed, load_settings
 from benchmarks.race.summary import Result
 from mnistnn.data import Dataset
@@ -220,6 +220,41 @@ def test_results_are_written_as_json_and_as_csv(tmp_path: Path) -> None:
         assert [row["torch_s"] for row in csv.DictReader(file)] == ["10.0", "12.0"]
     with pytest.raises(OutputError, match=r"\.json or a \.csv"):
         summary.check_output(tmp_path / "race.txt")
+
+
+FACTS: dict[str, Any] = {
+    "sides": ["NumPy 2", "2.13.0, channels_last"],
+    "environment": {
+        "cpu": "a processor",
+        "python": "3.11",
+        "numpy": "2.4",
+        "blas": "openblas",
+        "commit": "0123456789abcdef",
+        "command": "make race SEEDS=2",
+    },
+}
+
+
+def test_a_page_gets_the_figures_between_its_marks(tmp_path: Path) -> None:
+    path = tmp_path / "race.md"
+    path.write_text(f"before\n{page.BEGIN}\nold figures\n{page.END}\nafter\n")
+    page.insert(path, RESULTS, 0.99, FACTS)
+    once = path.read_text()
+    assert once.startswith("before\n")
+    assert once.endswith(f"{page.END}\nafter\n")
+    assert "old figures" not in once
+    assert "$ make race SEEDS=2\n" in once
+    assert "the ratio of the median times is 2.00" in once
+    page.insert(path, RESULTS, 0.99, FACTS)
+    assert path.read_text() == once
+    path.write_text(f"{page.END} {page.BEGIN}")
+    for wrong in (path, tmp_path / "none.md"):
+        with pytest.raises(OutputError, match="a page must"):
+            page.check_page(wrong)
+
+
+def test_the_race_s_own_page_can_be_written() -> None:
+    page.check_page(Path(__file__).parents[2] / "docs" / "race.md")
 
 
 def test_a_change_reaches_the_part_that_has_the_name() -> None:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.race.__main__ import cli
 from benchmarks.race.picture import Line, compose
-from benchmarks.race.processes import Competitors, Finish, Lap, Ready, pick_cores
+from benchmarks.race.processes import Competitors, Finish, Lap, Ready, SideFailed, pick_cores
 from benchmarks.race.recording import Moment, check_recording, frames, write_gif
 from benchmarks.race.scene import Scene, verdict
 from benchmarks.race.settings import SETTINGS, load_settings
@@ -172,7 +172,7 @@ def test_sides_race_together_and_in_turns_to_the_same_accuracies(sample: Dataset
     assert Result.of(1, iter(live)).accuracies[0] == Result.of(1, iter(turns)).accuracies[0]
     with Competitors(short, sample, test, cache=tmp_path) as fresh:
         fresh._processes[1].kill()
-        with pytest.raises(RuntimeError, match="the torch side ended with code -9"):
+        with pytest.raises(SideFailed, match="the torch side ended with code -9"):
             fresh.ready()
 
 
