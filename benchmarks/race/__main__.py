@@ -96,7 +96,7 @@ def seeds(
 
     summary.check_output(output)
     if page_file:
-        page.check_page(page_file)
+        page.check_page(page_file, keep_pages=keep_pages)
     results: list[summary.Result] = []
     asked = " ".join(filter(None, (f"--first-seed {first_seed}" * bool(first_seed), "--keep-pages" * keep_pages)))
     command = f"make race SEEDS={count}" + (f' ARGS="{asked}"' if asked else "")

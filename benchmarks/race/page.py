@@ -10,13 +10,16 @@ from benchmarks.race.summary import Result, lines
 from mnistnn.errors import OutputError
 from mnistnn.files import atomic_write
 
-__all__ = ["BEGIN", "END", "check_page", "insert"]
-
-BEGIN = "<!-- What stands from here on is written by the races. -->"
-END = "<!-- What stands from here on is written by hand. -->"
+__all__ = ["check_page", "insert", "marks"]
 
 
-def check_page(path: Path) -> str:
+def marks(*, keep_pages: bool) -> tuple[str, str]:
+    """Returns the lines that the races' figures stand between, one pair for each way that memory is handled."""
+    name = "races with --keep-pages" if keep_pages else "races"
+    return f"<!-- {name}: written by `make race` from here -->", f"<!-- {name}: to here -->"
+
+
+def check_page(path: Path, *, keep_pages: bool) -> str:
     """Returns the page, which must have both marks; asked before the races.
 
     Raises:
@@ -26,8 +29,9 @@ def check_page(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise OutputError(f"a page must be there to be written into, but {path} is not ({error.strerror}).") from error
-    if not 0 <= text.find(BEGIN) < text.find(END):
-        raise OutputError(f"a page must have the lines {BEGIN!r} and {END!r}, but {path} lacks them; add them.")
+    begin, end = marks(keep_pages=keep_pages)
+    if not 0 <= text.find(begin) < text.find(end):
+        raise OutputError(f"a page must have the lines {begin!r} and {end!r}, but {path} lacks them; add them.")
     return text
 
 
@@ -37,10 +41,11 @@ def insert(path: Path, results: Sequence[Result], goal: float, facts: dict[str, 
     Raises:
         OutputError: the page cannot be written.
     """
-    text = check_page(path)
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    text = check_page(path, keep_pages=facts["keep_pages"])
+    begin, end = marks(keep_pages=facts["keep_pages"])
+    before, after = text[: text.index(begin)], text[text.index(end) :]
     with atomic_write(path, "w") as file:
-        file.write("\n".join([before + BEGIN, *_section(results, goal, facts), after]))
+        file.write("\n".join([before + begin, *_section(results, goal, facts), after]))
 
 
 def _section(results: Sequence[Result], goal: float, facts: dict[str, Any]) -> list[str]:

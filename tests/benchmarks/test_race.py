@@ -235,26 +235,29 @@ FACTS: dict[str, Any] = {
 }
 
 
-def test_a_page_gets_the_figures_between_its_marks(tmp_path: Path) -> None:
-    path = tmp_path / "race.md"
-    path.write_text(f"before\n{page.BEGIN}\nold figures\n{page.END}\nafter\n")
-    page.insert(path, RESULTS, 0.99, FACTS)
+@pytest.mark.parametrize("keep_pages", [False, True])
+def test_a_page_gets_the_figures_between_its_marks(tmp_path: Path, keep_pages: bool) -> None:
+    path, facts = tmp_path / "race.md", FACTS | {"keep_pages": keep_pages}
+    (begin, end), others = page.marks(keep_pages=keep_pages), page.marks(keep_pages=not keep_pages)
+    path.write_text("\n".join(["before", begin, "old figures", end, others[0], "other figures", others[1], ""]))
+    page.insert(path, RESULTS, 0.99, facts)
     once = path.read_text()
-    assert once.startswith("before\n")
-    assert once.endswith(f"{page.END}\nafter\n")
+    assert once.startswith(f"before\n{begin}\n")
+    assert once.endswith("\n".join([end, others[0], "other figures", others[1], ""]))
     assert "old figures" not in once
     assert "$ make race SEEDS=2\n" in once
     assert "the ratio of the median times is 2.00" in once
-    page.insert(path, RESULTS, 0.99, FACTS)
+    page.insert(path, RESULTS, 0.99, facts)
     assert path.read_text() == once
-    path.write_text(f"{page.END} {page.BEGIN}")
+    path.write_text(f"{end} {begin}")
     for wrong in (path, tmp_path / "none.md"):
         with pytest.raises(OutputError, match="a page must"):
-            page.check_page(wrong)
+            page.check_page(wrong, keep_pages=keep_pages)
 
 
 def test_the_race_s_own_page_can_be_written() -> None:
-    page.check_page(Path(__file__).parents[2] / "docs" / "race.md")
+    for keep_pages in (False, True):
+        page.check_page(Path(__file__).parents[2] / "docs" / "race.md", keep_pages=keep_pages)
 
 
 def test_a_change_reaches_the_part_that_has_the_name() -> None:
