@@ -102,6 +102,6 @@ class Clock:
         """Seconds of all calls."""
         return self.used_s + self.call_s
 
-    def write_off(self, until_s: float) -> None:
-        """Counts the seconds up to `until_s` of all calls as used: they are too few for anything."""
-        self.used_s += max(0.0, until_s - self.total_s)
+    def write_off(self, left_s: float) -> None:
+        """Counts seconds as used that are left, but too few for anything."""
+        self.used_s += left_s

@@ -28,6 +28,8 @@ _END_EPOCHS: Final = 0.1
 #: How many spreads an epoch may take longer than estimated. A trial that just misses the end is lost to the study,
 #: whole; the seconds that caution leaves over are filled with smaller ones.
 _CAUTION: Final = 1.5
+#: So many of the latest trials are learnt from: those before them would hardly count.
+_LATEST: Final = 60
 #: So many trials must have been observed before an estimate keeps any other from starting.
 _FEWEST: Final = 3
 
@@ -62,8 +64,8 @@ class Forecast:
         return self._model.observations >= _FEWEST
 
     def learn(self, trials: Iterable[FrozenTrial]) -> None:
-        """Learns from all trials of the study that have ended an epoch."""
-        known = [trial for trial in trials if EPOCH_S in trial.user_attrs and "label" in trial.user_attrs]
+        """Learns from the latest trials of the study that have ended an epoch."""
+        known = [trial for trial in trials if EPOCH_S in trial.user_attrs and "label" in trial.user_attrs][-_LATEST:]
         observed = {origin_of(trial): float(trial.user_attrs[EPOCH_S]) for trial in known}
         if observed == self._observed:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mnistnn.domains import Choice, Domain, FloatRange
+from sweeps.config.fault import Fault
 from sweeps.errors import ConfigError
 from sweeps.study.space import Space, Values
 
@@ -19,7 +20,10 @@ def grid_points(space: Space) -> list[Values]:
     Raises:
         ConfigError: a domain is a range without steps, or there are too many points.
     """
-    space.check_enumerated()
+    try:
+        space.config.search_space().check_enumerated()
+    except Fault as fault:
+        raise ConfigError(f"study {space.config.name!r}: {fault}") from None
     # Depth first: `answers` holds which of how many values each question of a walk is answered with.
     answers: list[tuple[int, int]] = []
     found: list[Values] = []

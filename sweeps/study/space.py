@@ -14,10 +14,8 @@ from mnistnn.recipe import Recipe
 from mnistnn.spec import Spec
 from mnistnn.training import TrainingSpec
 from sweeps.config import StudyConfig
-from sweeps.config.fault import Fault
 from sweeps.config.legal import AUGMENT, BLOCK, MAX_BLOCKS, NET, NONE, TRAINING, Slot, flatten, slots
 from sweeps.config.search import settled
-from sweeps.errors import ConfigError
 from sweeps.study.labels import architecture_label, plain_columns
 from sweeps.study.workload import Counts, Workload, epoch_workload, image_counts
 
@@ -57,22 +55,10 @@ class Space:
     """
 
     def __init__(self, config: StudyConfig) -> None:
-        self._config = config
-        self._search = config.search_space()
-        self._domains = self._search.domains
+        self.config = config
+        self._domains = config.search_space().domains
         self._limits = config.limits
         self._known: dict[tuple[Any, ...], tuple[str | None, Counts | None]] = {}
-
-    def check_enumerated(self) -> None:
-        """Checks that every domain has a list of points.
-
-        Raises:
-            ConfigError: one is a range without steps.
-        """
-        try:
-            self._search.check_enumerated()
-        except Fault as fault:
-            raise ConfigError(f"study {self._config.name!r}: {fault}") from None
 
     @property
     def searched(self) -> dict[str, Domain]:
@@ -195,7 +181,7 @@ class Space:
         known = slots()
         numbers: dict[str, Any] = {name: values[name] for name in TRAINING if name in values}
         training = TrainingSpec(
-            epochs=self._config.budget.epochs,
+            epochs=self.config.budget.epochs,
             optimizer=_spec(known["optimizer"], values["optimizer"], values),
             schedule=_spec(known["schedule"], values["schedule"], values),
             augment=tuple(_spec(AUGMENT, name, values) for name in values["augment"].split("+") if name != NONE),
@@ -219,7 +205,7 @@ class Space:
         return epoch_workload(counts, self.recipe(values).training, images)
 
     def _look(self, values: Mapping[str, Any]) -> tuple[str | None, Counts | None]:
-        """Returns why the architecture cannot be, and what an image asks of it, looked at once."""
+        """Returns why the architecture cannot be, and what an image asks of it; looked at once."""
         # A rate costs the same whatever it is, as long as it is not 0.
         key = tuple(
             (name, bool(v) if isinstance(v, float) else v) for name, v in values.items() if _costs(name, values)
@@ -283,7 +269,7 @@ class Space:
         `learning_rate` stands for "adam.learning_rate" as for any other's, `filters` is "32-64" for two blocks.
         """
         columns = plain_columns(values, self._domains)
-        return {"architecture": self.architecture(values)} | columns | {"epochs": self._config.budget.epochs}
+        return {"architecture": self.architecture(values)} | columns | {"epochs": self.config.budget.epochs}
 
 
 def _spec(slot: Slot, name: str, values: Mapping[str, Any]) -> Spec | None:

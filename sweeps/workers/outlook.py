@@ -9,6 +9,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.config.duration import clock
 from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE
 from sweeps.study.storage import origin_of
@@ -23,18 +24,18 @@ class Outlook:
     Args:
         study: the study.
         budget: what it may take.
-        clock: its seconds.
+        time_of: its seconds.
         timeout_s: what this call may take.
         epochs: of a trial.
     """
 
     def __init__(
-        self, study: optuna.Study, budget: Budget, clock: Clock, timeout_s: float | None, epochs: int = 1
+        self, study: optuna.Study, budget: Budget, time_of: Clock, timeout_s: float | None, epochs: int = 1
     ) -> None:
         self.tally = Tally()
         self.best: FrozenTrial | None = None
         self.failures_in_a_row = 0
-        self._study, self._budget, self._clock, self._timeout_s = study, budget, clock, timeout_s
+        self._study, self._budget, self._clock, self._timeout_s = study, budget, time_of, timeout_s
         self._epochs = epochs
         self._seen: set[int] = set()
         self._running: dict[int, FrozenTrial] = {}
@@ -73,6 +74,15 @@ class Outlook:
         if self._budget.trials is not None and done:
             left.append((self._budget.trials - self.tally.finished) * self._clock.call_s / done)
         return min(left, default=None)
+
+    @property
+    def standing(self) -> str:
+        """How the study stands, in words."""
+        tally = self.tally
+        parts = [f"{tally.complete} trial{'s' if tally.complete != 1 else ''} complete, {tally.pruned} pruned"]
+        parts += [f"{tally.failed} failed"] if tally.failed else []
+        parts += [f"{tally.waiting} waiting"] if tally.waiting else []
+        return f"{', '.join(parts)} in {clock(self._clock.total_s)}"
 
     @property
     def running(self) -> list[RunningTrial]:

@@ -131,40 +131,39 @@ class _Run:
 
     def go(self) -> RunSummary:
         """Returns how the study stands afterwards."""
-        time_of = self.time_of
         requeued = recover(self.study, self.paths, patience_s=_LEAVING_S)
-        outlook = Outlook(self.study, self.budget, time_of, self.timeout_s, self.config.budget.epochs)
+        outlook = Outlook(self.study, self.budget, self.time_of, self.timeout_s, self.config.budget.epochs)
         if outlook.is_spent():
-            self.progress.note(f"study {self.config.name!r} has used up its budget: {_standing(outlook, time_of)}.")
-            StudyLog.end_if_open(self.paths, outlook.tally, time_of.used_s)
+            self.progress.note(f"study {self.config.name!r} has used up its budget: {outlook.standing}.")
+            StudyLog.end_if_open(self.paths, outlook.tally, self.time_of.used_s)
             shipper, undelivered = self._shipper(0.0), 0
             if shipper.pending():
                 shipper.start()
                 undelivered = self._drain(shipper, _DRAIN_S)
-            return self._summary("complete", outlook, 0.0, time_of.used_s, undelivered)
-        self._say_start(outlook, time_of, requeued)
+            return self._summary("complete", outlook, 0.0, self.time_of.used_s, undelivered)
+        self._say_start(outlook, requeued)
         with caught(self.signals), StudyLog(self.config, self.paths, self.order.tags, self.order.inputs) as log:
             self.pool.start()  # before anything slow: their start-up and ours overlap
             shipper = self._shipper(_SHIP_DELAY_S)
             shipper.start()
             try:
-                stopped_by = self._watch(outlook, time_of, log)
+                stopped_by = self._watch(outlook, log)
             finally:
                 self.pool.stop(is_urgent=lambda: len(self.signals) > 1)
                 recover(self.study, self.paths)  # those of workers that had to be killed
-                self._save(time_of)
+                self._save()
             self._show(outlook, log)
             if outlook.is_spent():
-                log.end(outlook.tally, time_of.total_s)
+                log.end(outlook.tally, self.time_of.total_s)
             else:
                 log.stop(stopped_by)
             self.progress.close()
-            call_s, total_s = time_of.call_s, time_of.total_s
-            self._say_end(stopped_by, outlook, time_of)
+            call_s, total_s = self.time_of.call_s, self.time_of.total_s
+            self._say_end(stopped_by, outlook)
             undelivered = self._drain(shipper, _DRAIN_AFTER_SIGNAL_S if stopped_by == "signal" else _DRAIN_S)
         return self._summary(stopped_by, outlook, call_s, total_s, undelivered)
 
-    def _watch(self, outlook: Outlook, time_of: Clock, log: StudyLog) -> str:
+    def _watch(self, outlook: Outlook, log: StudyLog) -> str:
         """Watches the workers until there is a reason to stop; returns it."""
         looked = saved = time.monotonic()
         while True:
@@ -184,19 +183,18 @@ class _Run:
             if outlook.failures_in_a_row >= _MAX_FAILURES:
                 self.progress.warn(f"the last {outlook.failures_in_a_row} attempts failed; the run ends here.")
                 return "failure"
-            if not alive and self.budget.time_s is not None and not self.pool.failed:
-                # Each left when nothing would have come far enough in what remains.
-                left_s = self.budget.time_s - time_of.total_s
-                self.progress.note(f"the last {clock(left_s)} are too short for another trial.")
-                time_of.write_off(self.budget.time_s)
-                return "budget"
             if not alive:
+                left_s = self.budget.left_s(self.time_of.total_s)
+                if left_s is not None and not self.pool.failed:  # each left when nothing more would have come far
+                    self.progress.note(f"the last {clock(left_s)} are too short for another trial.")
+                    self.time_of.write_off(left_s)
+                    return "budget"
                 for line in self.pool.failed or ["all workers have left before the budget was used up."]:
                     self.progress.warn(line)
                 return "failure"
             if now - saved >= _SAVE_S:
                 saved = now
-                self._save(time_of)
+                self._save()
             time.sleep(_TICK_S)  # no waiting on a lock, which a signal's handler could not get past
 
     def _show(self, outlook: Outlook, log: StudyLog) -> None:
@@ -210,29 +208,29 @@ class _Run:
             outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s, running=outlook.running
         )
 
-    def _say_start(self, outlook: Outlook, time_of: Clock, requeued: list[int]) -> None:
+    def _say_start(self, outlook: Outlook, requeued: list[int]) -> None:
         limits = [f"{self.budget.trials} trials"] if self.budget.trials is not None else []
         limits += [clock(self.budget.time_s)] if self.budget.time_s is not None else []
         count = self.pool.count
         self.progress.note(
             f"study {self.config.name!r}: {' or '.join(limits) or 'its whole grid'}, "
             f"{count} worker{'s' if count > 1 else ''}"
-            + ("" if outlook.is_new else f"; goes on after {_standing(outlook, time_of)}")
+            + ("" if outlook.is_new else f"; goes on after {outlook.standing}")
         )
         if requeued:
             numbers = ", ".join(f"#{number:03d}" for number in requeued)
             self.progress.note(f"left behind by workers that died, and queued again: {numbers}")
 
-    def _say_end(self, stopped_by: str, outlook: Outlook, time_of: Clock) -> None:
+    def _say_end(self, stopped_by: str, outlook: Outlook) -> None:
         if stopped_by != "budget":
             reason = {"timeout": "the timeout", "trials": "--trials"}.get(stopped_by, f"a {stopped_by}")
             self.progress.warn(
-                f"study {self.config.name!r} was stopped by {reason}: {_standing(outlook, time_of)}. "
+                f"study {self.config.name!r} was stopped by {reason}: {outlook.standing}. "
                 "The same command goes on with it."
             )
 
-    def _save(self, time_of: Clock) -> None:
-        self.study.set_user_attr("elapsed_s", round(time_of.total_s, 1))
+    def _save(self) -> None:
+        self.study.set_user_attr("elapsed_s", round(self.time_of.total_s, 3))
 
     def _shipper(self, delay_s: float) -> Shipper:
         from sweeps.tracking.shipper import Shipper
@@ -294,11 +292,3 @@ def _only_run(name: str, paths: StudyPaths) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _standing(outlook: Outlook, time_of: Clock) -> str:
-    tally = outlook.tally
-    parts = [f"{tally.complete} trial{'s' if tally.complete != 1 else ''} complete, {tally.pruned} pruned"]
-    parts += [f"{tally.failed} failed"] if tally.failed else []
-    parts += [f"{tally.waiting} waiting"] if tally.waiting else []
-    return ", ".join(parts) + f" in {clock(time_of.total_s)}"

@@ -47,7 +47,7 @@ class Timed:
 def timed_nets(
     configs: Sequence[StudyConfig], count: int, dataset: Dataset, *, epoch_s: float, rounds: int
 ) -> list[Timed]:
-    """Draws nets from each study in turn and times short epochs of them, by turns, so that all see the same machine."""
+    """Draws nets from each study in turn and times short epochs of them, each beside the same other work."""
     nets = []
     studies = []
     for config in configs:
@@ -58,13 +58,33 @@ def timed_nets(
         space, study = studies[index % len(studies)]
         nets.append((space, space.suggest_with(study.ask())))
     found: list[Timed] = []
+    reference = _Reference()
     for start in range(0, count, _GROUP):
         group = [_Net(space, values, dataset, epoch_s, rounds) for space, values in nets[start : start + _GROUP]]
         for _ in range(rounds + 1):
             for net in group:
-                net.run_epoch()
-        found += [net.timed() for net in group]
+                net.run_epoch(reference)
+        found += [net.timed(reference) for net in group]
     return found
+
+
+class _Reference:
+    """The same work each time, which tells how fast the machine is just now: others may have most of it."""
+
+    def __init__(self) -> None:
+        self._a = np.random.default_rng(0).random((512, 512), np.float32)
+        self._out, self._long = np.empty_like(self._a), np.zeros(1 << 20, np.float32)
+        self.fastest = np.inf
+
+    def seconds(self) -> float:
+        began = time.perf_counter()
+        for _ in range(15):
+            np.matmul(self._a, self._a, out=self._out)
+            for _ in range(5):
+                np.add(self._long, 1, out=self._long)
+        took = time.perf_counter() - began
+        self.fastest = min(self.fastest, took)
+        return took
 
 
 class _Net:
@@ -75,37 +95,28 @@ class _Net:
         image_s = EpochTimeModel().seconds(space.workload(values, 10_000)) / 10_000
         images = min(len(train) // size, max(3, int(epoch_s / image_s / size))) * size
         network = Network(recipe.network, batch_size=size)
-        self._trainer = Trainer(
+        trainer = Trainer(
             network,
             dataclasses.replace(recipe.training, epochs=rounds + 1),
             Split(train.images, train.labels, train.indices[:images]),
             Split(validation.images, validation.labels, validation.indices[: images // 5]),
         )
-        self._fit = self._trainer.fit(self._mark)
-        self._marks: list[float] = []  # when each step of the epoch began
-        self._steps: list[float] = []
-        self._rests: list[float] = []  # the last step of an epoch and the validation
-        self._epochs: list[float] = []
+        self._fit = trainer.fit()
+        self._epochs: list[tuple[float, float]] = []
         self._label, self._workload = space.architecture(values), space.workload(values, images)
         self._workload[KINDS.index("epochs")] = 0  # which is the checkpoint's and the journal's
 
-    def _mark(self) -> bool:
-        self._marks.append(time.perf_counter())
-        return False
-
-    def run_epoch(self) -> None:
-        self._marks.clear()
+    def run_epoch(self, reference: _Reference) -> None:
+        before = reference.seconds()
         began = time.perf_counter()
         next(self._fit)
-        end = time.perf_counter()
-        self._epochs.append(end - began)
-        self._rests.append(end - self._marks[-1])
-        self._steps += np.diff(self._marks).tolist()
+        took = time.perf_counter() - began
+        self._epochs.append((took, took / (before + reference.seconds()) * 2))
 
-    def timed(self) -> Timed:
-        # What disturbs a process on a shared machine takes whole steps, and leaves others alone.
-        undisturbed = (len(self._marks) - 1) * np.quantile(self._steps, 0.1) + min(self._rests)
-        return Timed(self._label, self._workload, float(undisturbed), float(np.median(self._epochs)))
+    def timed(self, reference: _Reference) -> Timed:
+        seconds, ratios = np.array(self._epochs[1:]).T  # the first one touches all memory
+        undisturbed = np.median(ratios) * reference.fastest
+        return Timed(self._label, self._workload, float(undisturbed), float(np.median(seconds)))
 
 
 def errors_after(nets: Sequence[Timed], known: int, *, orders: int = 30) -> np.ndarray:
@@ -121,7 +132,7 @@ def errors_after(nets: Sequence[Timed], known: int, *, orders: int = 30) -> np.n
 
 
 def first_costs(nets: Sequence[Timed]) -> dict[str, float]:
-    """Returns the costs that fit all nets best, none of them below a hundredth of what it was."""
+    """Returns the costs that fit all nets best, none of them below a tenth of what it was."""
     from scipy.optimize import lsq_linear
 
     model = EpochTimeModel()
@@ -130,7 +141,7 @@ def first_costs(nets: Sequence[Timed]) -> dict[str, float]:
     # A weak pull to what the costs were keeps those that no net here tells apart.
     pull = 0.1 * np.eye(len(KINDS))
     factors = lsq_linear(
-        np.vstack([shares, pull]), np.concatenate([np.ones(len(nets)), pull.diagonal()]), bounds=(0.01, np.inf)
+        np.vstack([shares, pull]), np.concatenate([np.ones(len(nets)), pull.diagonal()]), bounds=(0.1, np.inf)
     ).x
     return dict(zip(KINDS, (factors * before).tolist(), strict=True))
 
