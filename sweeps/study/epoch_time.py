@@ -34,7 +34,7 @@ _FIRST_COSTS: Final = {
 }
 
 # How far a cost may lie from what the machine's speed makes of the first one, in squares of a trial's own noise.
-_STIFFNESS = 0.04
+_STIFFNESS = 0.08
 # The weight of a trial halves with so many after it: a machine that others use does not keep its speed.
 _HALF_LIFE = 12.0
 # An epoch of so many seconds counts for half: a disk or a neighbour delays a short one by more of itself.

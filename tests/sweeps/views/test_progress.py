@@ -89,11 +89,12 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [running(), running(13, left_s=65.4), running(14, left_s=None)]
     progress.update(Tally(complete=3, pruned=1, running=3), trial(), share=0.255, left_s=185.0, running=now)
     progress.note("a line")
+    progress.update(Tally(complete=3, pruned=1, running=2), trial(), share=0.3, left_s=None)
     progress.close()
     shown = screen.getvalue()
     assert "small  25%|" in shown
-    assert "3:05 left · best #007 val loss 0.0312, 99.05 % · 4 trials (1 pruned), 3 running" in shown
-    assert "3 running · #012 30 s to go · #013 1:05 to go" in shown
+    assert "3:05 left · best #007 val loss 0.0312, 99.05 % · 4 trials (1 pruned), to go: #012 30 s, #013 1:05" in shown
+    assert "4 trials (1 pruned), 2 running" in shown
     assert "about" not in shown
     assert "\na line\n" in shown.replace("\r", "\n")
 
