@@ -245,9 +245,11 @@ def _draw_race(axes: Any, race: Race, results: Results) -> None:
         axes.axhline(found.target, color=_COLOURS[PEER], linewidth=1, linestyle="--", zorder=1)
         if found.ours_s is not None and found.share is not None:
             axes.axvline(found.ours_s / minute, color=_COLOURS[OURS], linewidth=1, linestyle="--", zorder=1)
+            late = found.ours_s > results.budget_s / 2  # the text stands where the curves have been, above them
             axes.annotate(
-                f"peer's final loss,\nin {found.share:.2f} of its time", (found.ours_s / minute, found.target),
-                xytext=(6, -8), textcoords="offset points", va="top", fontsize=9.5,
+                f"peer's final loss,\nin {found.share:.2f} of its time", (found.ours_s / minute, 0.95),
+                xycoords=("data", "axes fraction"), xytext=(-6 if late else 6, 0), textcoords="offset points",
+                va="top", ha="right" if late else "left", fontsize=9.5,
             )  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
