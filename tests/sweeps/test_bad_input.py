@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import socket
 import struct
@@ -263,10 +264,11 @@ def test_a_storage_that_is_another_file_is_not_touched(home: Home, sample_dir: P
         assert notes.read_text() == "mine\nno newline at the end"
 
 
-def test_top_above_the_finished_trials(refused: Callable[..., str]) -> None:
+def test_top_above_the_finished_trials(refused: Callable[..., str], swept: Home) -> None:
     line = refused("ensemble", "smoke", "--top", 99)
-    assert "99" in line
-    assert "4" in line
+    # Which trials are pruned hangs on which of two workers is ahead.
+    finished = sum(trial["state"] == "COMPLETE" for trial in swept("trials", "smoke", "--json").json)
+    assert re.findall(r"\d+", line.replace("99", "", 1))[0] == str(finished), line
 
 
 @pytest.mark.parametrize(
