@@ -95,8 +95,9 @@ def test_parts_add_up_to_the_step_by_the_real_clock(train: Split, validation: Sp
     found = profile(trainer_of(EVERYTHING, train, replace(SPEC, epochs=20)), validation, steps=60)
     assert sum(part.ms for part in found.parts) == pytest.approx(found.step_ms)
     assert all(part.ms > 0 for part in found.parts[:-1])
-    conv = by_name(found)["conv2d_1 + relu_1 + max_pool2d_1"]
-    assert conv.ms == max(part.ms for part in found.parts[:-1])  # however busy the machine is
+    parts = by_name(found)
+    conv = parts["conv2d_1 + relu_1 + max_pool2d_1"]
+    assert conv.ms > 10 * parts["flatten_1"].ms  # however busy the machine is: one convolves, the other looks
     assert 0 < found.validation_share < 1
     assert found.sgemm_gflops > 1
 
