@@ -8,9 +8,7 @@ trial that the next attempt ends as if nothing had been.
 from __future__ import annotations
 
 import math
-import resource
 import statistics
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +22,7 @@ from optuna.trial import TrialState
 from mnistnn.checkpoint import load_checkpoint, save_checkpoint
 from mnistnn.data.dataset import Split
 from mnistnn.errors import CheckpointError, Diverged, OutputError, Stopped
+from mnistnn.machine import peak_mb
 from mnistnn.network import Network, child_seed
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
@@ -289,9 +288,3 @@ class _Attempt:
     def _identity(self) -> dict[str, Any]:
         """What the header of the weights says about where they come from; the same at every repetition."""
         return {"study": self._bench.config.name, "trial": self._origin, "seed": self._bench.config.seed}
-
-
-def peak_mb() -> float:
-    """Returns the most memory that this process has had. **Units**: MB of 10^6 bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on macOS
-    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
