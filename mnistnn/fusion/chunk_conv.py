@@ -36,6 +36,7 @@ class ChunkConv(ABC):
     """
 
     chunk: int
+    _dmaps: Floats  # the gradient by the maps of a chunk, laid out as these; not where it is kept with a border
 
     def __init__(self, conv: Conv2D, context: BuildContext, used: Shape, *, squares: bool) -> None:
         self.used = rows, columns = used
@@ -102,13 +103,13 @@ class ChunkConv(ABC):
             images: which of the batch they are, if their part of the weights' gradient will be asked for.
         """
 
-    @abstractmethod
     def gradient_corners(self, n: int) -> list[Floats]:
         """Returns memory for the gradient by the maps of n images, as `corners` gives the maps."""
+        return self.corners(self._dmaps[: n * self.map_size])
 
-    @abstractmethod
     def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
         """Returns memory for the gradient by the maps of n images, as `even_odd` gives the maps."""
+        return self.even_odd(self._dmaps[: n * self.map_size])
 
     @abstractmethod
     def add_weight_gradient(self, x: Floats, images: slice) -> None:

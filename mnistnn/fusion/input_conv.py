@@ -131,12 +131,6 @@ class InputConv(ChunkConv):
         self._patch_sums[...], self._patch_products[...] = 0, 0
         return np.asarray(total), np.asarray(squares)
 
-    def gradient_corners(self, n: int) -> list[Floats]:
-        return self.corners(self._dmaps[: n * self.map_size])
-
-    def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
-        return self.even_odd(self._dmaps[: n * self.map_size])
-
     def add_weight_gradient(self, x: Floats, images: slice) -> None:
         n = len(x)
         windows = self._windows(images, n).transpose(0, 1, 3, 2)

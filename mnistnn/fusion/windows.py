@@ -51,12 +51,6 @@ class WindowConv(ChunkConv):
             for columns, out in self._by_column(half, self._pairs * len(x)):
                 np.matmul(windows[:, columns], self._weight, out=out)
 
-    def gradient_corners(self, n: int) -> list[Floats]:
-        return self.corners(self._dmaps[: n * self.map_size])
-
-    def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
-        return self.even_odd(self._dmaps[: n * self.map_size])
-
     def add_weight_gradient(self, x: Floats, images: slice) -> None:
         n = len(x)
         self._x.fill(x, self._pad)

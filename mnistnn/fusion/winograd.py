@@ -50,7 +50,7 @@ class WinogradConv(ChunkConv):
         self._taps_sum, self._taps_part = context.scratch((2, 4, 3 * channels, filters))
         self._taps_sum[...] = 0
         # The gradient by the maps, with the border that the full correlation of the input gradient looks at.
-        self._dmaps = _Rows(context, self._in_pairs, width, filters, n)
+        self._padded_dmaps = _Rows(context, self._in_pairs, width, filters, n)
         context.reserve("pairs", 2 * self._pairs * n * (width + 2) * filters)
         if conv.input_grad:
             self._turned = context.scratch((4, 1, 3 * filters, channels))
@@ -67,7 +67,7 @@ class WinogradConv(ChunkConv):
         _sum_products(products, *maps.reshape(2, -1))
 
     def gradient_even_odd(self, n: int) -> tuple[Floats, Floats]:
-        return self._dmaps.of(n).rows(self.used, self._dpad)
+        return self._padded_dmaps.of(n).rows(self.used, self._dpad)
 
     def gradient_corners(self, n: int) -> list[Floats]:
         rows, columns = (size // 2 for size in self.used)
@@ -76,7 +76,7 @@ class WinogradConv(ChunkConv):
     def add_weight_gradient(self, x: Floats, images: slice) -> None:
         n, pairs, columns = len(x), self._pairs, self.used[1]
         windows = self._x.fill(x, self._pad).transform().transpose(0, 1, 3, 2)  # (4, W', 3 · C, pairs · n)
-        even, odd = self._dmaps.of(n).pairs(pairs, self._dpad)
+        even, odd = self._padded_dmaps.of(n).pairs(pairs, self._dpad)
         total, difference = self._workspace["pairs"][: 2 * even.size].reshape(2, -1)
         np.add(even, odd, out=total)
         np.subtract(even, odd, out=difference)
@@ -106,7 +106,7 @@ class WinogradConv(ChunkConv):
         shape = (self._in_pairs, n, width, channels)
         products = self._workspace["products"][: 4 * math.prod(shape)]
         products = products.reshape(4, self._in_pairs * n, width, channels)
-        np.matmul(self._dmaps.of(n).transform(), self._turned, out=products.transpose(0, 2, 1, 3))
+        np.matmul(self._padded_dmaps.of(n).transform(), self._turned, out=products.transpose(0, 2, 1, 3))
         even, odd = products[:2]
         _sum_products(products, even, odd)
         interleave(even.reshape(shape), odd.reshape(shape), dx)
