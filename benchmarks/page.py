@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from benchmarks.contenders import FLOAT64, LAYOUTS, OURS, PLAIN
 from benchmarks.goals import goals
 from benchmarks.measure import Spread
-from benchmarks.results import Results
+from benchmarks.results import Environment, Results
 from benchmarks.steps import COMPILED
 
-__all__ = ["BY_HAND", "PICTURE", "page"]
+__all__ = ["BY_HAND", "PICTURE", "environment_rows", "page", "table"]
 
 PICTURE = "bench.png"
 BY_HAND = "<!-- What stands below is written by hand, and kept when this page is written again. -->"
@@ -47,17 +47,8 @@ sample of MNIST that the repository carries.
 def page(results: Results, by_hand: str = "") -> str:
     """Returns the page; `by_hand` is what an earlier one had below its line."""
     known = results.environment
-    rows = {
-        "processor": f"{known.cpu}; {known.cores} cores",
-        "system": f"{known.system}, Python {known.python}",
-        "NumPy": f"{known.numpy}, {known.blas}",
-        "PyTorch": known.torch,
-        "commit": known.commit,
-        "sgemm peak": ", ".join(
-            f"{peak / 1e9:.1f} GFLOP/s on {_threads(count)}" for count, peak in sorted(results.peaks.items())
-        ),
-    }
-    environment = "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value)
+    peaks = (f"{peak / 1e9:.1f} GFLOP/s on {_threads(count)}" for count, peak in sorted(results.peaks.items()))
+    environment = environment_rows(known, {"commit": known.commit, "sgemm peak": ", ".join(peaks)})
     parts = [
         _INTRO.format(command=known.command, environment=environment, rounds=results.rounds, picture=PICTURE),
         *(["This was a quick run: few rounds, few nets. Its figures are rough.\n"] if results.quick else []),
@@ -72,6 +63,18 @@ def page(results: Results, by_hand: str = "") -> str:
     return "\n".join(parts) + by_hand
 
 
+def environment_rows(known: Environment, more: Mapping[str, str], *, processes: str = "") -> str:
+    """Returns the rows of a table: on what a run was made, and `more` of it, without what is empty."""
+    rows = {
+        "processor": f"{known.cpu}; {known.cores} cores{processes}",
+        "system": f"{known.system}, Python {known.python}",
+        "NumPy": f"{known.numpy}, {known.blas}",
+        "PyTorch": known.torch,
+        **more,
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value)
+
+
 def _threads(count: int) -> str:
     return "one thread" if count == 1 else f"{count} threads"
 
@@ -84,9 +87,9 @@ def _parts(ratio: Spread) -> str:
     return f"{100 * ratio.middle:.2g} % ({100 * ratio.low:.2g}–{100 * ratio.high:.2g})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table whose first column is text and whose others are figures."""
-    ruler = ["---"] + ["--:"] * (len(head) - 1)
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, first: str = "---") -> str:
+    """Returns a table of figures, and of text in the column whose ruler is `first`."""
+    ruler = [first] + ["--:"] * (len(head) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ruler, *rows]) + "\n"
 
 
@@ -95,7 +98,7 @@ def _goals(results: Results) -> Iterator[str]:
         missed = sum(not goal.reached for goal in found)
         yield f"## What was to be reached\n\n{len(found) - missed} of {len(found)}, on one thread.\n"
         rows = [[goal.what, goal.wanted, goal.figure, "yes" if goal.reached else "**no**"] for goal in found]
-        yield _table(["what", "wanted", "measured", "reached"], rows)
+        yield table(["what", "wanted", "measured", "reached"], rows)
 
 
 def _steps(results: Results) -> Iterator[str]:
@@ -109,7 +112,7 @@ def _steps(results: Results) -> Iterator[str]:
             times = [f"{row.ms[name].middle:.2f}" if name in row.ms else "–" for name in columns]
             achieved = [f"{row.flop_per_s / 1e9:.1f}", f"{row.flop_per_s / peak:.0%}"]
             rows.append([f"`{row.net}`", *times, _times(row.ratio), *achieved])
-        yield _table(["net", *columns, "ratio", "GFLOP/s", "of peak"], rows)
+        yield table(["net", *columns, "ratio", "GFLOP/s", "of peak"], rows)
         yield from (
             f"The report's own layers, in float64, take {row.ms[FLOAT64].middle:.1f} ms for `{row.net}`: "
             f"{_times(row.others[FLOAT64])} times as long.\n"
@@ -139,7 +142,7 @@ def _draws(results: Results) -> Iterator[str]:
         for row in slowest
     ]
     yield "Those that gain least:\n"
-    yield _table(["net", "batch", f"{OURS}, ms", "PyTorch, ms", "ratio"], rows)
+    yield table(["net", "batch", f"{OURS}, ms", "PyTorch, ms", "ratio"], rows)
 
 
 def _inference(results: Results) -> Iterator[str]:
@@ -151,7 +154,7 @@ def _inference(results: Results) -> Iterator[str]:
             for row in results.inference
             if row.threads == count
         ]
-        yield _table(["net", *columns, "ratio"], rows)
+        yield table(["net", *columns, "ratio"], rows)
 
 
 def _memory(results: Results) -> Iterator[str]:
@@ -166,7 +169,7 @@ def _memory(results: Results) -> Iterator[str]:
         [f"`{row.net}`", *(f"{row.peaks[name].training_mb:.1f} ({row.peaks[name].process_mb:.0f})" for name in columns)]
         for row in results.memory
     ]
-    yield _table(["net", *columns], rows)
+    yield table(["net", *columns], rows)
 
 
 def _rest(results: Results) -> Iterator[str]:
@@ -182,4 +185,4 @@ def _rest(results: Results) -> Iterator[str]:
             "validate on, with the preset's own augmentation.\n"
         )
         rows = [[f"`{row.net}`", _parts(row.data), _parts(row.validation)] for row in results.shares]
-        yield _table(["net", "batching and augmentation, of a step", "validation, of an epoch"], rows)
+        yield table(["net", "batching and augmentation, of a step", "validation, of an epoch"], rows)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import BY_HAND
+from benchmarks.page import BY_HAND, environment_rows, table
 from benchmarks.sweep_curve import steps
 from benchmarks.sweep_result import WANTED, Outcome, Race, Results, middle_share, outcome
 from benchmarks.sweep_sides import OURS, PEER
@@ -63,11 +63,7 @@ them, which suit `mlp3` a little better than PyTorch's own.
 def page(results: Results, by_hand: str = "") -> str:
     """Returns the page; `by_hand` is what an earlier one had below its line."""
     known = results.environment
-    rows = {
-        "processor": f"{known.cpu}; {known.cores} cores, {results.workers} processes a sweep",
-        "system": f"{known.system}, Python {known.python}",
-        "NumPy": f"{known.numpy}, {known.blas}",
-        "PyTorch": known.torch,
+    more = {
         **results.versions,
         "commit": known.commit,
         "malloc": "keeps what is freed (`--keep-pages`)" if results.keep_pages else "",
@@ -76,7 +72,7 @@ def page(results: Results, by_hand: str = "") -> str:
         study=results.study,
         budget=clock(results.budget_s),
         command=known.command,
-        environment="\n".join(f"| {name} | {value} |" for name, value in rows.items() if value),
+        environment=environment_rows(known, more, processes=f", {results.workers} processes a sweep"),
         top=results.top,
         picture=PICTURE,
     )
@@ -112,11 +108,6 @@ def verdict(results: Results) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    ruler = ["--:"] * len(head)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ruler, *rows]) + "\n"
-
-
 def _losses(results: Results) -> Iterator[str]:
     head = ["seed", "first", "peer's final loss", "peer has it after", "this project after", "ratio", "of the budget"]
     rows, late = [], []
@@ -127,7 +118,7 @@ def _losses(results: Results) -> Iterator[str]:
             continue
         rows.append([str(race.seed), race.first, f"{found.target:.4f}", clock(found.peer_s), *_ours(found, results)])
         late += _late(race, found, results.budget_s)
-    yield _table([*head, "its final loss"], rows)
+    yield table([*head, "its final loss"], rows, first="--:")
     yield from late
 
 
@@ -172,7 +163,7 @@ def _trials(results: Results) -> Iterator[str]:
                     f"{100 * point.ensemble_accuracy:.2f} %",
                 ]
             rows.append([str(race.seed), _NAMES[side], *map(str, counts), *best])
-    yield _table(head, rows)
+    yield table(head, rows, first="--:")
 
 
 def _same(results: Results) -> Iterator[str]:
@@ -193,7 +184,7 @@ def _same(results: Results) -> Iterator[str]:
             "## The same nets on both sides\n\nThe baselines: what each side makes of one net, with other random "
             "numbers, and how long it takes beside whatever the other process does.\n"
         )
-        yield _table(["seed", "net", "loss here", "peer's loss", "seconds here", "peer's seconds"], rows)
+        yield table(["seed", "net", "loss here", "peer's loss", "seconds here", "peer's seconds"], rows, first="--:")
 
 
 def draw_picture(results: Results, path: Path) -> None:
