@@ -28,9 +28,9 @@ from benchmarks.sweep_result import Race, Results, load, outcome, save
 from benchmarks.sweep_sides import OURS, PEER, SIDES, Order, Sweep, run_side, warm_up
 from mnistnn.data.sources import find_dataset
 from mnistnn.errors import InputError
+from sweeps.cli.options import options
 from sweeps.config import load_study, parse_duration
 from sweeps.config.duration import clock
-from sweeps.options import options
 from sweeps.paths import Paths, project_root
 from sweeps.workers.cores import usable_cores
 from sweeps.workers.signals import interrupting

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mnistnn.errors import InputError
-from sweeps.options import PATH, Verbs, options, show
+from sweeps.cli.options import PATH, Verbs, options, show
 
 if TYPE_CHECKING:
     from benchmarks.race.processes import Competitors

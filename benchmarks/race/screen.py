@@ -12,7 +12,7 @@ from typing import TextIO
 from benchmarks.race.picture import Line, compose
 from benchmarks.race.processes import Finish, Lap
 from benchmarks.race.scene import Scene, verdict
-from sweeps.options import show
+from sweeps.cli.options import show
 
 __all__ = ["PlainLines", "Terminal", "ansi", "draws"]
 

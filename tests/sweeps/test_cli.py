@@ -17,18 +17,20 @@ from mnistnn.presets import PRESETS
 from mnistnn.registry import augmentation, layer, optimizer, schedule
 from mnistnn.types import UInt8s
 from sweeps import cli
-from sweeps.options import Verbs
+from sweeps.cli.options import Verbs
 from tests.sweeps.command import ROOT, Home
 
-VERBS = ["data", "train", "predict", "run", "trials", "ensemble", "submit", "ui"]
+VERBS = list(cli.main.commands)
 
 
-def test_help_lists_the_verbs_in_the_order_of_their_work(home: Home) -> None:
+def test_help_lists_the_verbs_by_what_people_are_doing(home: Home) -> None:
     said = home("--help")
     assert said.code == 0
-    commands = said.out.partition("Commands:")[2]
-    assert [line.split()[0] for line in commands.splitlines() if line.strip()] == VERBS
-    assert "..." not in commands  # no summary is cut off
+    sections = said.out[said.out.index("Data and nets:") :]
+    lines = [line for line in sections.splitlines() if line.strip()]
+    assert [line for line in lines if not line.startswith(" ")] == ["Data and nets:", "Studies:", "Contest:", "Care:"]
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == VERBS
+    assert "..." not in sections  # no summary is cut off
 
 
 def test_help_imports_nothing_that_takes_time() -> None:

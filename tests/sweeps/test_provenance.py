@@ -13,7 +13,7 @@ from sweeps import provenance
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str | None]:
     """Makes a small checkout in `tmp_path` with one commit; returns what asks for its commit anew."""
-    for name in ("mnistnn/layers/dense.py", "sweeps/cli.py", "README.md"):
+    for name in ("mnistnn/layers/dense.py", "sweeps/cli/nets.py", "README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("as committed\n")
     (tmp_path / ".gitignore").write_text("ignored.py\n")

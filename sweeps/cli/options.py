@@ -1,19 +1,25 @@
-"""What the verbs of the command line share: the options that mean the same everywhere, and the one place for errors."""
+"""What the verbs share: options that mean the same everywhere, how most begin and end, the one place for errors."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 from click.exceptions import NoArgsIsHelpError
 
 from mnistnn.errors import Diverged, InputError, OutputError
+from sweeps.paths import Paths, project_root
+
+if TYPE_CHECKING:
+    from mnistnn.data.dataset import Dataset
+    from sweeps.config import StudyConfig
 
 __all__ = [
     "PATH",
@@ -21,10 +27,14 @@ __all__ = [
     "VerbWithNames",
     "Verbs",
     "duration",
+    "find_data",
+    "log_to",
     "options",
+    "read_study",
     "refuse_beside",
     "refuse_without",
     "show",
+    "show_as",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -37,8 +47,29 @@ class Verbs(click.Group):
     0 is done, 1 failed, 2 cannot be done as asked (one line on stderr says what to change), 130 stopped by Ctrl-C.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: list[tuple[str, Sequence[click.Command]]] = []
+
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Adds commands, which the help lists together under `title`."""
+        for command in commands:
+            self.add_command(command)
+        self._sections.append((title, commands))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of their work, which is that of the file
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self._sections:
+            super().format_commands(ctx, formatter)
+            return
+        width = formatter.width - 6 - max(map(len, self.commands))
+        column = max(map(len, self.commands)) + 2  # the same in all sections
+        for title, commands in self._sections:
+            with formatter.section(title):
+                rows = [(str(each.name).ljust(column - 2), each.get_short_help_str(width)) for each in commands]
+                formatter.write_dl(rows)
 
     def main(  # type: ignore[override]  # it always exits
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -170,3 +201,33 @@ def options(*names: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def find_data(data_dir: Path | None, quiet: bool) -> Dataset:
+    """Returns the data set that a call is about."""
+    from mnistnn.data.sources import find_dataset
+
+    return find_dataset(data_dir, cache=Paths(project_root()).data, progress=not quiet)
+
+
+def read_study(name: str, overrides: Sequence[str] = (), seed: int | None = None) -> StudyConfig:
+    """Returns the study that is called so, or lies there, with what the call sets over its file."""
+    from sweeps.config import load_study
+
+    changes = [*overrides, *([f"study.seed={seed}"] if seed is not None else [])]
+    return load_study(name, root=project_root(), overrides=changes)
+
+
+def log_to(quiet: bool) -> Callable[[str], None]:
+    """Returns what shows a line of progress, or with `quiet` only warnings."""
+
+    def log(line: str) -> None:
+        if not quiet or line.startswith("warning:"):
+            click.echo(line, err=True)
+
+    return log
+
+
+def show_as(text: str, values: Any, as_json: bool) -> None:
+    """Prints a result as text or as JSON."""
+    show(json.dumps(values, indent=2, ensure_ascii=False, default=str) if as_json else text)

@@ -1,0 +1,78 @@
+"""Verbs on a study's ensemble and its submission to a contest."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
+from sweeps.paths import Paths, project_root
+
+__all__ = ["ensemble", "submit"]
+
+
+@click.command()
+@click.argument("study")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
+@click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+def ensemble(
+    study: str,
+    data_dir: Path | None,
+    storage: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> int:
+    """Average a study's best trials.
+
+    The members and their average are scored on validation and test images, and the average becomes the champion of
+    MLflow's registered model sweeps-STUDY.
+    """
+    from sweeps.ensemble import as_text, build_ensemble
+
+    config = read_study(study, overrides, seed)
+    chosen |= {"storage_url": storage, "echo": log_to(quiet)}
+    report = build_ensemble(config, root=project_root(), dataset=find_data(data_dir, quiet), **chosen)
+    show_as(as_text(report), report.to_dict(), as_json)
+    if report.untracked:
+        click.echo(f"error: {report.untracked}", err=True)
+    return 1 if report.untracked else 0
+
+
+@click.command()
+@click.argument("study")
+@click.option("--input", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
+@click.option("--output", type=PATH, metavar="FILE", help="[default: submission.csv at the top]")
+@click.option("--format", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+def submit(
+    study: str,
+    output: Path | None,
+    data_dir: Path | None,
+    storage: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Write the answers of a study's ensemble for a contest.
+
+    FILE may be IDX, .npy, .npz, whitespace text, Kaggle's CSV, a PNG or a folder of PNGs. A manifest beside the answers
+    says what they were made from.
+    """
+    from sweeps.ensemble import write_submission
+
+    chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage, "echo": log_to(quiet)}
+    find = functools.partial(find_data, data_dir, quiet)
+    manifest = write_submission(read_study(study, overrides, seed), root=project_root(), dataset=find, **chosen)
+    text = f"submission  {chosen['output']}\nmanifest    {manifest}"
+    show_as(text, json.loads(manifest.read_text(encoding="utf-8")), as_json)

@@ -1,0 +1,70 @@
+"""Verbs on studies: what is run, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweeps.cli.options import PATH, Section, VerbWithNames, duration, find_data, options, read_study, show, show_as
+from sweeps.paths import Paths, project_root
+
+__all__ = ["run", "trials", "ui"]
+
+
+def _searchable() -> Sequence[Section]:
+    from sweeps.single.names import searchable
+
+    return searchable()
+
+
+@click.command(cls=VerbWithNames, names=_searchable)
+@click.argument("study")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="End this call after N more trials.")
+@click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+def run(
+    study: str, data_dir: Path | None, storage: str | None, overrides: Sequence[str], seed: int | None, **chosen: Any
+) -> int:
+    """Run a study, or go on with it.
+
+    It ends with the budget in its file; a finished one says so. Ctrl-C stops at the next step; each trial goes on in
+    the next call where its last whole epoch ended.
+    """
+    as_json = chosen.pop("as_json")
+    config = read_study(study, overrides, seed)
+    dataset = find_data(data_dir, chosen["quiet"])
+    summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
+    show_as(str(summary), summary.to_dict(), as_json)
+    return summary.exit_code
+
+
+@click.command()
+@click.argument("study")
+@click.option("--csv", type=PATH, metavar="FILE", help="Write all columns to FILE.")
+@options("storage", "json")
+def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> None:
+    """Print a study's trials, best first."""
+    from sweeps.views.trials import render, to_json, trials_frame, write_csv
+
+    name = read_study(study).name
+    frame = trials_frame(load_study(name, storage, Paths(project_root()).study(name)))
+    if csv is not None:
+        write_csv(frame, csv)
+    show(to_json(frame) if as_json else render(frame))
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: a free one]")
+@click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
+@options("tracking_uri")
+def ui(port: int | None, open_browser: bool, tracking_uri: str | None) -> None:
+    """Serve MLflow's pages to this machine only."""
+    from sweeps.tracking.store import resolve_uri
+    from sweeps.tracking.ui import serve
+
+    root = project_root()
+    serve(resolve_uri(tracking_uri, root), root, port=port, open_browser=open_browser)
