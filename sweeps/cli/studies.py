@@ -34,6 +34,8 @@ def run(
     It ends with the budget in its file; a finished one says so. Ctrl-C stops at the next step; each trial goes on in
     the next call where its last whole epoch ended.
     """
+    from sweeps.workers.supervisor import run_study
+
     as_json = chosen.pop("as_json")
     config = read_study(study, overrides, seed)
     dataset = find_data(data_dir, chosen["quiet"])
@@ -48,6 +50,7 @@ def run(
 @options("storage", "json")
 def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> None:
     """Print a study's trials, best first."""
+    from sweeps.study.storage import load_study
     from sweeps.views.trials import render, to_json, trials_frame, write_csv
 
     name = read_study(study).name
