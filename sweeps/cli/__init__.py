@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sweeps.cli import contest, nets, studies
+from sweeps.cli import care, contest, nets, studies
 from sweeps.cli.options import Verbs
 from sweeps.workers.cores import one_thread
 
@@ -25,3 +25,4 @@ def main() -> None:
 main.add_section("Data and nets", nets.data, nets.train, nets.predict)
 main.add_section("Studies", studies.run, studies.trials, studies.ui)
 main.add_section("Contest", contest.ensemble, contest.submit)
+main.add_section("Care", care.doctor)

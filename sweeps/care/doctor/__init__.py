@@ -1,0 +1,1 @@
+"""What is wrong with a study, and what mends it: its trials, files, runs and artifacts held against each other."""
