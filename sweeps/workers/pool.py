@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
-from sweeps.workers.cores import THREAD_VARIABLES
 from sweeps.workers.order import Order
+from sweeps.workers.process import GRACE_S, MAX_RESTARTS, UNUSABLE, describe_exit, last_line, spawn_worker
 
 __all__ = ["Pool"]
-
-#: How often a worker that died is replaced.
-MAX_RESTARTS = 3
-#: The exit code of a worker that cannot use what it was given: another could not either.
-UNUSABLE = 2
-#: How long workers get to come to the next step and put their trials back.
-GRACE_S = 30.0
-
-_PACKAGES = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(slots=True)
@@ -49,6 +37,7 @@ class Pool:
         folder: where their logs go.
         say: takes a line about a worker that died.
         left_s: says how long until the study's time is up, if it has a limit.
+        name: what their logs are called.
     """
 
     def __init__(
@@ -58,19 +47,22 @@ class Pool:
         folder: Path,
         say: Callable[[str], None],
         left_s: Callable[[], float | None] = lambda: None,
+        *,
+        name: str = "worker",
     ) -> None:
         self.count = count
         self._order = order
         self._folder = folder
         self._say = say
         self._left_s = left_s
+        self._name = name
         self._workers: list[_Worker] = []
 
     def start(self) -> None:
         """Starts the workers."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for number in range(self.count):
-            log = self._folder / f"worker-{number}.log"
+            log = self._folder / f"{self._name}-{number}.log"
             self._workers.append(_Worker(number, self._spawn(log, "wb"), log))
 
     @property
@@ -94,7 +86,7 @@ class Pool:
                 recover()
                 replaced = worker.restarts <= MAX_RESTARTS
                 follow_up = "another takes its place" if replaced else "it is not replaced again"
-                self._say(f"worker {worker.number} died ({_describe(code)}); {follow_up}. Its log: {worker.log}")
+                self._say(f"worker {worker.number} died ({describe_exit(code)}); {follow_up}. Its log: {worker.log}")
                 if replaced:
                     worker.process = self._spawn(worker.log, "ab")
                     busy = True
@@ -104,7 +96,7 @@ class Pool:
     def failed(self) -> list[str]:
         """A line for each worker that ended badly: the last of its log."""
         return [
-            f"worker {worker.number} ended ({_describe(worker.exit_code)}): {_last_line(worker.log)}"
+            f"worker {worker.number} ended ({describe_exit(worker.exit_code)}): {last_line(worker.log)}"
             for worker in self._workers
             if worker.exit_code
         ]
@@ -125,37 +117,4 @@ class Pool:
                 worker.process.send_signal(number)
 
     def _spawn(self, log: Path, mode: str) -> subprocess.Popen[bytes]:
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
-        path = [str(_PACKAGES), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
-        output: IO[bytes]
-        with open(log, mode) as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "sweeps.workers.worker", self._order.study],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env=environment,
-            )
-        assert process.stdin is not None
-        # On standard input, as a storage's URL may hold a password, which an argument would show to every user.
-        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-            pipe.write(replace(self._order, left_s=self._left_s()).to_json().encode())
-        return process
-
-
-def _describe(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    return f"{name}, perhaps out of memory" if name == "SIGKILL" else name
-
-
-def _last_line(log: Path) -> str:
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return f"see {log}"
-    return lines[-1] if lines else "it said nothing"
+        return spawn_worker(replace(self._order, left_s=self._left_s()), log, mode)

@@ -1,0 +1,73 @@
+"""A worker's process: how it is started, wherever that is, and what its end means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from sweeps.workers.cores import THREAD_VARIABLES
+from sweeps.workers.order import Order
+
+__all__ = ["GRACE_S", "MAX_RESTARTS", "UNUSABLE", "describe_exit", "last_line", "spawn_worker"]
+
+#: How often a worker that died is replaced.
+MAX_RESTARTS = 3
+#: The exit code of a worker that cannot use what it was given: another could not either.
+UNUSABLE = 2
+#: How long workers get to come to the next step and put their trials back.
+GRACE_S = 30.0
+
+_PACKAGES = Path(__file__).resolve().parent.parent.parent
+
+
+def spawn_worker(order: Order, log: Path, mode: str = "ab") -> subprocess.Popen[bytes]:
+    """Starts a process that works at `order`, with one thread for its BLAS.
+
+    Args:
+        order: what it does.
+        log: where what it says goes.
+        mode: `wb` begins the log anew.
+    """
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
+    path = [str(_PACKAGES), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+    # A Dask worker has it for the data that it holds; here it would give memory back that the next step takes again.
+    environment.pop("MALLOC_TRIM_THRESHOLD_", None)
+    output: IO[bytes]
+    with open(log, mode) as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweeps.workers.worker", order.study],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=environment,
+        )
+    assert process.stdin is not None
+    # On standard input, as a storage's URL may hold a password, which an argument would show to every user.
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(order.to_json().encode())
+    return process
+
+
+def describe_exit(code: int | None) -> str:
+    """Returns an exit code in words."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"{name}, perhaps out of memory" if name == "SIGKILL" else name
+
+
+def last_line(log: Path) -> str:
+    """Returns the last thing that a worker said."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return f"see {log}"
+    return lines[-1] if lines else "it said nothing"
