@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,25 +16,17 @@ from numpy.typing import NDArray
 from mnistnn.errors import CheckpointError, SpecError
 from mnistnn.files import atomic_write, sha256_bytes
 from mnistnn.network import Network, NetworkSpec, Snapshot
+from mnistnn.npz import read_arrays
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
 
-__all__ = ["load_checkpoint", "load_model", "read_header", "save_checkpoint", "save_model"]
+__all__ = ["check_checkpoint", "load_checkpoint", "load_model", "read_header", "save_checkpoint", "save_model"]
 
 _HEADER = "header"
 _FORMAT = 1
-# What reading a damaged file ends in. MemoryError: an array whose header claims more than there is.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    RecursionError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_LARGEST_HEADER = 4 << 20  # bytes; a history of a thousand epochs takes a tenth of it
+_MOST_LAYERS = 100
+_DIGEST = "arrays_sha256"
 
 
 def save_model(
@@ -69,9 +60,12 @@ def load_model(path: Path, *, batch_size: int = 100) -> Network:
     """
     header, arrays = _read(path, "model")
     try:
+        _check_size(header["network"])
         network = Network(NetworkSpec.from_dict(header["network"]), batch_size=batch_size, initialise=False)
     except (KeyError, SpecError) as error:
         raise CheckpointError(f"a model's header must describe a network, but that of {path} fails: {error}") from error
+    except MemoryError as error:  # nothing was compared with the arrays yet
+        raise CheckpointError(f"a model must fit into memory, but that of {path} does not; is it damaged?") from error
     named = network.arena.named()
     if named.keys() != arrays.keys():
         odd = sorted(named.keys() ^ arrays.keys())
@@ -79,6 +73,17 @@ def load_model(path: Path, *, batch_size: int = 100) -> Network:
     for name, param in named.items():
         _fill(param.value, arrays[name], name, path)
     return network
+
+
+def _check_size(network: Any) -> None:
+    """Checks that a network has no more layers than any of ours: building it takes memory before arrays are compared.
+
+    Raises:
+        SpecError: it has.
+    """
+    layers = network.get("layers") if isinstance(network, Mapping) else None
+    if isinstance(layers, list) and len(layers) > _MOST_LAYERS:
+        raise SpecError(f"a network in a file must have at most {_MOST_LAYERS} layers, but got {len(layers):,}.")
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -114,18 +119,38 @@ def save_checkpoint(path: Path, trainer: Trainer) -> str:
     arrays |= {f"optimizer/{name}": vector for name, vector in trainer.optimizer_state.items()}
     if trainer.best is not None:
         arrays |= {"best/params": trainer.best.params, "best/states": trainer.best.states}
-    return _write(path, header, arrays)
+    return _write(path, header | {_DIGEST: _digest(arrays)}, arrays)
 
 
-def load_checkpoint(path: Path, trainer: Trainer) -> None:
+def check_checkpoint(path: Path) -> dict[str, Any]:
+    """Sees that a checkpoint is whole, by its digest, without a training to put it into; returns its header.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no checkpoint.
+    """
+    header, arrays = _read(path, "checkpoint")
+    _check_digest(header, arrays, path)
+    return header
+
+
+def load_checkpoint(path: Path, trainer: Trainer, *, any_plan: bool = False) -> None:
     """Puts a training back to where `save_checkpoint` left it. The trainer is changed only if all of it fits.
+
+    Args:
+        path: the checkpoint.
+        trainer: of the same network and training.
+        any_plan: whether the training may have been laid out for another number of epochs. The trainer keeps its own,
+            by which its schedule goes on; see `Trainer.replan`.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another network or training.
     """
     header, arrays = _read(path, "checkpoint")
-    for part, spec in (("network", trainer.network.spec), ("training", trainer.spec)):
-        if header.get(part) != json.loads(json.dumps(spec.to_dict())):
+    network, training = header.get("network"), header.get("training")
+    if any_plan and isinstance(training, dict):
+        training = training | {"epochs": trainer.spec.epochs}
+    for part, found, spec in (("network", network, trainer.network.spec), ("training", training, trainer.spec)):
+        if found != json.loads(json.dumps(spec.to_dict())):
             raise CheckpointError(f"a checkpoint must be of the same {part}, but {path} is of another; remove it.")
     arena = trainer.network.arena
     targets = {"params": arena.params, "states": arena.states}
@@ -137,6 +162,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         raise CheckpointError(f"a checkpoint must hold {sorted(targets)}, but {path} holds {sorted(arrays)}.")
     for name, target in targets.items():
         _check_like(target, arrays[name], name, path)
+    _check_digest(header, arrays, path)
     kept = {name: rng.bit_generator.state for name, rng in trainer.rngs.items()}
     try:
         history = [EpochMetrics(**values) for values in header["history"]]
@@ -146,6 +172,8 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
             raise ValueError(f"{counts['epoch']} epochs, but a history of {len(history)}")
         if counts["step"] != counts["epoch"] * trainer.steps_per_epoch:
             raise ValueError(f"{counts['step']} steps in {counts['epoch']} epochs of {trainer.steps_per_epoch}")
+        if counts["epoch"] > trainer.spec.epochs:
+            raise ValueError(f"{counts['epoch']} epochs of {trainer.spec.epochs}")
         if not 0 <= counts["best_epoch"] <= counts["epoch"]:
             raise ValueError(f"a best epoch {counts['best_epoch']} of {counts['epoch']}")
         for name, rng in trainer.rngs.items():
@@ -173,26 +201,40 @@ def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[A
 
 def _read(path: Path, kind: str | None, *, only_header: bool = False) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            packed = [member for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
-        if packed:  # could unpack to any size
-            raise CheckpointError(f"a model's arrays must be stored without compression, but those of {path} are not.")
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file[_HEADER].tobytes().decode())
-            names = [] if only_header else [name for name in file.files if name != _HEADER]
-            arrays = {name: file[name] for name in names}
-    except CheckpointError:
-        raise
+        arrays = read_arrays(path, (_HEADER,) if only_header else None)
+        text = arrays.pop(_HEADER).tobytes()
+        if len(text) > _LARGEST_HEADER:
+            raise ValueError(f"a header of {len(text):,} bytes")
+        header = json.loads(text.decode())
     except FileNotFoundError as error:
-        raise CheckpointError(f"a file of weights must exist, but {path} does not.") from error
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"a file of weights must be a whole .npz, but {path} is damaged ({reason}).") from error
+        raise CheckpointError(f"a file of weights must exist, but {path} does not; check the name.") from error
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise CheckpointError(
+            f"a file of weights must be a whole .npz, but {path} is damaged ({reason.rstrip('.')}); "
+            "take a copy of it, or train it again."
+        ) from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise CheckpointError(f"a file of weights must be of format {_FORMAT}, but {path} is not; write it again.")
     if kind is not None and header.get("kind") != kind:
-        raise CheckpointError(f"{path} must be a {kind}, but is a {header.get('kind')}.")
+        raise CheckpointError(f"{path} must be a {kind}, but is a {str(header.get('kind'))[:40]}; name another file.")
     return header, arrays
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Returns the SHA-256 of arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _check_digest(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Checks the arrays against their digest, which files that were written before there was one do not have."""
+    if _DIGEST in header and header[_DIGEST] != _digest(arrays):
+        raise CheckpointError(f"a checkpoint's arrays must have its header's digest, but those of {path} do not.")
 
 
 def _check_like(target: NDArray[Any], values: NDArray[Any], name: str, path: Path) -> None:

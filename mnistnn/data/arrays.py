@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import tokenize
-import warnings
+import os
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
-from mnistnn.data.checks import MAX_BYTES, as_images, as_labels, damaged, refuse
+from mnistnn.data.checks import MAX_BYTES, as_images, as_labels, damaged, most_bytes, refuse
+from mnistnn.npz import OBJECTS, decoding, open_archive, read_header
 from mnistnn.types import UInt8s
 
 __all__ = ["read_npy", "read_npz"]
 
 _IMAGES, _LABELS = ("images", "x"), ("labels", "y")
-
-# What NumPy's header parser and the zip decoders raise on bytes that are not theirs.
-_DAMAGE = (
-    ValueError, SyntaxError, tokenize.TokenError, TypeError, EOFError, OSError, OverflowError, RecursionError,
-    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError, IndexError,
-)  # fmt: skip
+_SHOWN = 8  # names in an error line, and of each so many characters:
+_SHOWN_LENGTH = 40
 
 
 def read_npy(file: BinaryIO, path: Path) -> UInt8s:
@@ -32,7 +26,7 @@ def read_npy(file: BinaryIO, path: Path) -> UInt8s:
     Raises:
         DataError: damaged, pickled, or not images.
     """
-    return as_images(_array(file, path), path)
+    return as_images(_array(file, path, size=_size(file)), path)
 
 
 def read_npz(file: BinaryIO, path: Path) -> tuple[UInt8s, UInt8s | None]:
@@ -43,62 +37,73 @@ def read_npz(file: BinaryIO, path: Path) -> tuple[UInt8s, UInt8s | None]:
     Raises:
         DataError: damaged, pickled, several arrays of other names, or not images.
     """
+    limit = most_bytes(_size(file))
     try:
-        archive = zipfile.ZipFile(file)
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-    except _DAMAGE as error:
+        archive = open_archive(file)
+    except ValueError as error:
         raise damaged(path, "an .npz file", error) from error
     with archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        names = list(members)
         labels_name = next((name for name in _LABELS if name in names), None)
         others = [name for name in names if name != labels_name]
         images_name = next((name for name in _IMAGES if name in others), others[0] if len(others) == 1 else None)
         if images_name is None:
-            got = f"holds {', '.join(names[:8]) or 'no array'}{', …' if len(names) > 8 else ''}"
+            shown = ", ".join(name[:_SHOWN_LENGTH] for name in names[:_SHOWN]) or "no array"
+            got = f"holds {shown}{', …' if len(names) > _SHOWN else ''}"
             rule = "an .npz file must hold an array `images`, or `x`, or one alone"
             raise refuse(path, rule, got, "save the wanted one alone")
-        images = as_images(_member(archive, images_name, path), path)
+        images = as_images(_member(archive, members[images_name], path, limit), path)
         if labels_name is None:
             return images, None
-        return images, as_labels(_member(archive, labels_name, path), len(images), path)
+        return images, as_labels(_member(archive, members[labels_name], path, limit), len(images), path)
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
-    member = f"{name}.npy" if f"{name}.npy" in archive.namelist() else name
+def _size(file: BinaryIO) -> int:
+    """Returns the bytes of a file, which is left at its beginning."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path, limit: int) -> NDArray[Any]:
     try:
-        file = archive.open(member)
-    except _DAMAGE as error:
+        with decoding():
+            file = archive.open(name)
+    except ValueError as error:
         raise damaged(path, "an .npz file", error) from error
     with file:
-        return _array(file, path)  # type: ignore[arg-type]  # a reader of bytes, as much as is needed
+        return _array(cast(BinaryIO, file), path, limit=limit)  # a reader of bytes, as much as is needed
 
 
-def _array(file: BinaryIO, path: Path) -> NDArray[Any]:
-    """Reads one array. Its header is looked at first: `np.load` would take the memory that a false one asks for."""
+def _array(file: BinaryIO, path: Path, *, size: int | None = None, limit: int = MAX_BYTES) -> NDArray[Any]:
+    """Reads one array, if its header promises one that can be there.
+
+    Args:
+        file: what to read.
+        path: what error lines name.
+        size: the bytes that there are, if that is known.
+        limit: the most that the array may have.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers as Python 2 wrote them
-            first = np.lib.format.read_magic(file) == (1, 0)
-            read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-            shape, fortran_order, dtype = read_header(file)
-            size = int(dtype.itemsize)
-            for length in shape:
-                size *= int(length)
-    except _DAMAGE as error:
+        header = read_header(file)
+    except ValueError as error:
+        if str(error) == OBJECTS:
+            raise refuse(path, "an array must hold plain numbers", f"holds {OBJECTS}", "save it as uint8") from None
         raise damaged(path, "a NumPy file", error) from error
-    if dtype.hasobject:
-        raise refuse(path, "an array must hold plain numbers", "holds pickled objects", "save it as uint8")
-    if not 0 <= size <= MAX_BYTES:
-        rule = f"an array must have at most {MAX_BYTES:,} bytes"
-        raise refuse(path, rule, f"promises {size:,}", "split it, or save it as uint8")
-    try:
-        data = file.read(size + 1)
-    except _DAMAGE as error:
-        raise damaged(path, "a NumPy file", error) from error
-    if len(data) != size:
-        fault = "has less (truncated)" if len(data) < size else "has more (trailing bytes)"
-        raise refuse(path, f"an array of shape {shape} must have {size:,} bytes", fault, "save it again")
-    try:
-        array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
-    except _DAMAGE as error:
-        raise damaged(path, "a NumPy file", error) from error
-    return array
+    if header.nbytes > limit:
+        rule = f"an array must have at most {limit:,} bytes in a file of this size"
+        raise refuse(path, rule, f"promises {header.nbytes:,}", "split it, or save it as uint8")
+    found = None if size is None else size - header.length
+    if found in (None, header.nbytes):
+        try:
+            with decoding():
+                data = file.read(header.nbytes + 1)
+        except ValueError as error:
+            raise damaged(path, "a NumPy file", error) from error
+        found = len(data)
+    if found != header.nbytes:
+        fault = "has less (truncated)" if found < header.nbytes else "has more (trailing bytes)"
+        rule = f"an array of shape {header.shape} must have {header.nbytes:,} bytes"
+        raise refuse(path, rule, fault, "save it again")
+    return header.array(data)

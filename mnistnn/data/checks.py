@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.errors import DataError
+from mnistnn.npz import open_plain
 from mnistnn.types import Shape, UInt8s
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "as_labels",
     "check_side",
     "damaged",
+    "most_bytes",
     "one_line",
     "open_input",
     "refuse",
@@ -32,7 +34,15 @@ CLASSES = 10
 MAX_BYTES = 2 << 30
 """What a compressed or a text file may expand to: 2 GiB, or 2.7 million images."""
 
+_UNSUSPECTED_BYTES = 64 << 20  # 80,000 images, all of them blank, or as many digits as MNIST has
+_LARGEST_RATIO = 200  # digits as float64 are a twenty-fifth when they are compressed; bombs are a thousandth
+
 _BLOCK = 4096  # images converted at once, so that a large array of floats is not held twice
+
+
+def most_bytes(size: int) -> int:
+    """Returns what a file of `size` bytes may expand to: no bomb takes more memory than many images would."""
+    return min(MAX_BYTES, max(_UNSUSPECTED_BYTES, _LARGEST_RATIO * size))
 
 
 def one_line(text: object) -> str:
@@ -47,7 +57,7 @@ def refuse(path: Path, rule: str, got: str, remedy: str) -> DataError:
 
 def damaged(path: Path, kind: str, error: object) -> DataError:
     """Returns the error for a file that its decoder gave up on."""
-    reason = one_line(error)[:120] or type(error).__name__
+    reason = one_line(error)[:120].rstrip(".") or type(error).__name__
     return refuse(path, f"{kind} must be whole", f"is damaged ({reason})", "fetch it or save it again")
 
 
@@ -58,8 +68,8 @@ def open_input(path: Path) -> BinaryIO:
         DataError: it cannot be opened, or is empty.
     """
     try:
-        file = open(path, "rb")  # noqa: SIM115  # the caller closes it
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        file = open_plain(path)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise refuse(path, "the input must be a readable file", f"is not ({reason})", "check the name") from error
     if not file.read(1):

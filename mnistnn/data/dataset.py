@@ -174,17 +174,16 @@ def _write_down(ledger: Path, purpose: str, digest: str) -> int:
                 line = "\n" + line  # a line that was torn by a full disk must not take this one with it
             file.write(line.encode())
             file.seek(0)
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            return sum(_digest_of(entry) == digest for entry in file.read().splitlines())
     except OSError as error:
         rule = "each opening of the test images must be written down"
         raise OutputError(f"{rule}, but {ledger} is not writable ({error.strerror}); see to its rights.") from error
-    return sum(_digest_of(entry) == digest for entry in lines)
 
 
-def _digest_of(line: str) -> str | None:
+def _digest_of(line: bytes) -> str | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry.get("digest") if isinstance(entry, dict) else None
 

