@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -194,6 +194,24 @@ class Trainer:
             self.history.append(metrics)
             self._keep_best(metrics)
             yield metrics
+
+    def replan(self, epochs: int) -> None:
+        """Lays the training out for another number of epochs, from where it stands.
+
+        What was trained stays as it is. From here on the schedule gives the learning rate that it would give at this
+        step of a training of `epochs` epochs, so it may jump: one that had run out begins to fall again from higher up.
+
+        Args:
+            epochs: in all, those that are done included.
+
+        Raises:
+            SpecError: more are done already, or it is no legal number of epochs.
+        """
+        if epochs < self.epoch:
+            raise SpecError(
+                f"a training must have the epochs that are done, {self.epoch}, but got {epochs}; give more."
+            )
+        self.spec = replace(self.spec, epochs=epochs)
 
     def restore_best(self) -> None:
         """Puts the best validated epoch's weights and statistics back into the network, if there was one."""

@@ -151,6 +151,24 @@ def test_the_schedule_scales_each_step(parts: Parts, monkeypatch: pytest.MonkeyP
     assert last.learning_rate == rates[-1][1]
 
 
+def test_a_training_that_is_laid_out_anew_takes_the_rates_of_the_longer_one(parts: Parts) -> None:
+    cosine = {"optimizer": SGD(learning_rate=0.1), "schedule": Cosine()}
+    longer = [metrics.learning_rate for metrics in trainer_of(parts, epochs=6, **cosine).fit()]
+    trainer = trainer_of(parts, epochs=2, **cosine)
+    rates = [metrics.learning_rate for metrics in trainer.fit()]
+    trainer.replan(6)
+    rates += [metrics.learning_rate for metrics in trainer.fit()]
+    assert trainer.spec.epochs == 6
+    assert [metrics.epoch for metrics in trainer.history] == [1, 2, 3, 4, 5, 6]
+    assert rates[:2] != longer[:2]
+    assert rates[2:] == longer[2:]
+    with pytest.raises(SpecError, match=r"that are done, 6, but got 5"):
+        trainer.replan(5)
+    with pytest.raises(SpecError):
+        trainer.replan(1001)
+    assert trainer.spec.epochs == 6
+
+
 def test_a_net_of_everything_trains_with_everything(parts: Parts) -> None:
     spec = TrainingSpec(
         epochs=2,

@@ -80,3 +80,44 @@ def test_a_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 107.0
     assert clock.call_s == 7.0
     assert clock.total_s == 37.0
+
+
+def test_trials_that_were_asked_for_or_imported_do_not_count() -> None:
+    trials = [
+        _trial(TrialState.COMPLETE),
+        _trial(TrialState.COMPLETE, imported={"study": "other", "trial": 3}),
+        _trial(TrialState.PRUNED, asked=True),
+        _trial(TrialState.COMPLETE, asked=True, imported={"study": "other", "trial": 4}),
+        _trial(TrialState.FAIL, asked=True, requeued=True),
+        _trial(TrialState.WAITING, asked=True),
+        _trial(TrialState.RUNNING, asked=True),
+        _trial(TrialState.RUNNING),
+    ]
+    tally = Tally.of(trials)
+    assert tally == Tally(complete=3, pruned=1, waiting=1, running=2, extra=3, asked_waiting=1, asked_running=1)
+    assert (tally.finished, tally.ended) == (1, 4)
+
+
+def test_what_was_asked_for_runs_when_the_trials_are_spent() -> None:
+    budget, spent = Budget(trials=2), {"complete": 4, "extra": 2}
+    assert budget.is_spent(Tally(**spent))
+    assert not budget.has_room(Tally(**spent))
+    waits = Tally(**spent, waiting=1, asked_waiting=1)
+    assert not budget.is_spent(waits)
+    assert budget.has_room(waits)
+    assert not budget.has_room_for_any(waits)
+    runs = Tally(**spent, running=1, asked_running=1)
+    assert not budget.is_spent(runs)
+    assert not budget.has_room(runs)
+    assert not budget.is_spent(Tally(complete=1, running=1, asked_running=1))
+    assert budget.has_room_for_any(Tally(complete=1, running=1, asked_running=1))  # whose core is another's
+    assert Budget(trials=2, time_s=10.0).is_spent(waits, 10.0)
+
+
+def test_a_call_may_end_before_the_budget_does() -> None:
+    budget = Budget(trials=9, most=3)
+    assert budget.has_room(Tally(complete=1, running=1))
+    assert not budget.has_room(Tally(complete=1, running=2, waiting=1, asked_waiting=1))
+    assert not budget.is_over(Tally(complete=2, extra=1))
+    assert budget.is_over(Tally(complete=3, extra=1))
+    assert not budget.is_spent(Tally(complete=3, extra=1))
