@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-__all__ = ["KEY_TAG", "Target", "deliver"]
+__all__ = ["KEY_TAG", "STATUS", "Target", "deliver", "resend"]
 
 KEY_TAG = "sweeps.key"
 PRUNED_MARK = " · pruned"  # MLflow draws KILLED as it draws FAILED
@@ -71,6 +71,18 @@ def deliver(target: Target, folder: Path, parent: str | None, warn: Callable[[st
         if cursor.store != target.identity or cursor.offset > os.fstat(file.fileno()).st_size:
             cursor = Cursor(store=target.identity)
         return _Delivery(target, folder, parent, warn, cursor).run(file)
+
+
+def resend(target: Target, folder: Path, event: Event, warn: Callable[[str], None]) -> None:
+    """Sends an event again that was delivered before, where the run shows something else by now.
+
+    Args:
+        target: the store and the experiment.
+        folder: the run's folder, whose cursor stays as it is.
+        event: one of its events.
+        warn: takes a line if MLflow refuses it.
+    """
+    _Delivery(target, folder, None, warn, Cursor.load(folder))._send_or_skip(event)
 
 
 class _Delivery:

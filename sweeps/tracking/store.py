@@ -26,6 +26,7 @@ from sweeps.tracking.table import VIEW_TAG, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 __all__ = [
     "TRAIN_EXPERIMENT",
@@ -35,10 +36,13 @@ __all__ = [
     "disconnect",
     "experiment",
     "experiment_name",
+    "is_empty",
     "prepare",
     "public",
     "quiet",
+    "reference",
     "resolve_uri",
+    "without_warnings",
 ]
 
 TRAIN_EXPERIMENT = "sweeps-train"  # what `train` trains, outside a study
@@ -79,7 +83,7 @@ def quiet() -> None:
 def client(uri: str) -> MlflowClient:
     """Returns a client of the store, which must be prepared."""
     quiet()
-    with _without_warnings():
+    with without_warnings():
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -112,10 +116,10 @@ def prepare(uri: str, root: Path) -> None:
                 stack.enter_context(_locked(path.parent / f".{path.name}.lock"))
                 for left in path.parent.glob(f".{path.name}.*.tmp*"):  # by one that was killed: we hold the lock
                     left.unlink(missing_ok=True)
-                if _is_empty(path):
+                if is_empty(path):
                     _make(path, artifact_root(uri, root))
                     return
-            with _without_warnings():
+            with without_warnings():
                 client(uri).search_experiments(max_results=1)
     except OSError as error:
         raise TrackingError(
@@ -162,7 +166,12 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
         if found.tags.get(key) != value:
             with contextlib.suppress(MlflowException):  # two processes that set one at once are one too many for MLflow
                 mlflow.set_experiment_tag(found.experiment_id, key, value)
-    return ExperimentRef(found.experiment_id, f"{name}/{found.experiment_id}/{found.creation_time}")
+    return reference(found)
+
+
+def reference(found: Experiment) -> ExperimentRef:
+    """Returns what is kept of an experiment."""
+    return ExperimentRef(found.experiment_id, f"{found.name}/{found.experiment_id}/{found.creation_time}")
 
 
 def artifact_root(uri: str, root: Path) -> Path | None:
@@ -179,7 +188,7 @@ def _make(path: Path, artifacts: Path | None) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(descriptor)
     try:
-        with _without_warnings():
+        with without_warnings():
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
             place = artifacts or path.parent / "artifacts"
@@ -195,7 +204,7 @@ def _make(path: Path, artifacts: Path | None) -> None:
             os.unlink(temporary)
 
 
-def _is_empty(path: Path) -> bool:
+def is_empty(path: Path) -> bool:
     """Returns whether there is no database here yet: no file, an empty one, or one without a table."""
     if not path.exists() or path.stat().st_size == 0:
         return True
@@ -231,7 +240,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Keeps the deprecation warnings of MLflow's own imports and migrations from the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
