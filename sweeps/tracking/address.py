@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import itertools
 import os
 import re
 import sqlite3
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
@@ -37,9 +39,15 @@ def resolve_uri(uri: str | None, root: Path) -> str:
     if match := _SQLITE.match(uri):
         path = uri[match.end() :].removeprefix("/").split("?")[0]
         if path in ("", ":memory:"):
-            raise TrackingError(f"a tracking store must outlive the process, but {uri} does not; use sqlite:///FILE.")
+            raise TrackingError(
+                f"a tracking store must outlive the process, but {public(uri)} does not; use sqlite:///FILE."
+            )
         return _sqlite_uri(match.group(), Path(path).absolute())  # a relative one would mean another file elsewhere
-    scheme = urllib.parse.urlsplit(uri).scheme
+    try:
+        scheme = urllib.parse.urlsplit(uri).scheme
+    except ValueError as error:  # brackets in it that hold no address of the network
+        reason = reason_of(error, uri)
+        raise TrackingError(f"the tracking store must be an address, but {public(uri)} is none ({reason}).") from None
     file_store = scheme in ("", "file") or len(scheme) == 1
     if file_store and uri not in ("databricks", "databricks-uc") and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
         raise TrackingError(
@@ -71,15 +79,44 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def public(text: str) -> str:
-    """Returns an address, or a message that may hold some, without the passwords in it."""
-    text = re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
-    return re.sub(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s'\"]+", r"\1=***", text)
+    """Returns an address, or a message that may hold some, without the passwords in it.
+
+    Drivers differ in where they think that a password ends, so it is taken to end at the last place that any of them
+    does: `//ann@corp:p/w:d@e@host` hides all from the second colon to the last @.
+    """
+    text = _AT_START.sub(r"\1:***@", text)
+    text = _WITHIN.sub(r"\1:***@", text)
+    return _NAMED.sub(r"\1=***", text)
 
 
-def reason_of(error: BaseException) -> str:
-    """Returns what an error says, as a clause of one line: no SQL, no links, no passwords."""
+# A password may hold blanks where the whole text is an address; within a message an address ends at a blank.
+_AT_START = re.compile(r"^(\w[\w+.-]*://[^/\s:]*):.*@", re.DOTALL)
+_WITHIN = re.compile(r"(\w://[^/\s:]*):\S*@")
+_SECRET = "passw|passphrase|pwd|token|secret|credential|api_?key|access_?key|signature|odbc_connect"
+_NAMED = re.compile(rf"""(?i)([\w-]*(?:{_SECRET})[\w-]*)=('[^']*'|"[^"]*"|[^&\s'"]+)""")
+
+
+def _secrets_of(uri: str) -> list[str]:
+    """Returns the passwords in an address and their parts, as a message may quote them, the longest first."""
+    found = [match[1]] if (match := re.match(r"\w[\w+.-]*://[^/\s:]*:(.*)@", uri, re.DOTALL)) else []
+    found += [match[2].strip("'\"") for match in _NAMED.finditer(uri)]
+    whole = {
+        form for secret in found for form in (secret, urllib.parse.unquote(secret), urllib.parse.unquote_plus(secret))
+    }
+    # A driver that parts the address elsewhere takes the rest of a password for a host, and says so.
+    parts = {part for secret in whole for part in re.split(r"[\W_]+", secret)}
+    for secret in whole:
+        for match in itertools.islice(re.finditer(r"[:@/?#]", secret), 20):
+            parts |= {secret[: match.start()], secret[match.end() :]}
+    return sorted((secret for secret in whole | parts if len(secret) > 2), key=len, reverse=True)
+
+
+def reason_of(error: BaseException, uri: str = "") -> str:
+    """Returns what an error says, as a clause of one line: no SQL, no links, no passwords, none of those in `uri`."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     reason = re.split(r" ?\[SQL: | ?\(Background on this error", " ".join(str(reason).split()))[0]
+    for secret in _secrets_of(uri):
+        reason = reason.replace(secret, "***")
     return public(reason)[:200].rstrip(". ")
 
 
@@ -102,7 +139,8 @@ def _check_server(uri: str) -> None:
     remedy = "start it (mlflow server), or name another with --tracking-uri"
     try:
         request = urllib.request.Request(parts._replace(netloc=host).geturl() + "/health", headers=_credentials(parts))
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=_tls()) as answer:
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=_tls()), _Redirects())
+        with opener.open(request, timeout=_TIMEOUT_S) as answer:
             body = answer.read(64)
     except urllib.error.HTTPError as error:
         error.close()
@@ -111,10 +149,20 @@ def _check_server(uri: str) -> None:
         raise TrackingError(f"the tracking server must answer, but {shown} gave HTTP {error.code}; {remedy}.") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", error)  # URLError's is an error itself, or a text
-        reason = reason_of(cause if isinstance(cause, BaseException) else error)
+        reason = reason_of(cause if isinstance(cause, BaseException) else error, uri)
         raise TrackingError(f"the tracking server must answer, but {shown} did not ({reason}); {remedy}.") from None
     if not body.startswith(b"OK"):
         raise TrackingError(f"the tracking server must be MLflow's, but {shown} is something else; {remedy}.")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address of its own host; elsewhere nobody gets the password."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None and request.host != req.host:
+            request.remove_header("Authorization")
+        return request
 
 
 def _credentials(parts: urllib.parse.SplitResult) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 import mnistnn
 from sweeps.errors import TrackingError
 from sweeps.tracking import store
+from sweeps.tracking.address import reason_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,7 +89,7 @@ def register_champion(
         if _champion(mlflow, name) != version:
             mlflow.set_registered_model_alias(name, CHAMPION, version)
     except Exception as error:  # MLflow's, SQLAlchemy's, requests', the file system's
-        reason = store.public(" ".join(str(error).split()))[:300] or type(error).__name__
+        reason = reason_of(error, uri)
         raise TrackingError(
             f"the ensemble must be registered as {name!r}, but {store.public(uri)} did not take it ({reason}); "
             "build it again when it is back."

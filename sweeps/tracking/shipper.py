@@ -126,7 +126,7 @@ class Shipper:
             store.disconnect(self.uri)
             if not self._away:
                 self._away = True
-                what = f"the tracking store {public(self.uri)} is away ({reason_of(error)})."
+                what = f"the tracking store {public(self.uri)} is away ({reason_of(error, self.uri)})."
                 what = str(error) if isinstance(error, TrackingError) else what
                 self._say(f"warning: {what} Events are kept in {self.folder} and sent when it is back.")
             return None

@@ -56,6 +56,7 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipper re-sends; a repeated create_run would make two runs
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # what is registered here needs none
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -123,7 +124,7 @@ def prepare(uri: str, root: Path) -> None:
                 client(uri).search_experiments(max_results=1)
     except OSError as error:
         raise TrackingError(
-            f"the tracking store must be writable, but {public(uri)} is not ({reason_of(error)}); use another "
+            f"the tracking store must be writable, but {public(uri)} is not ({reason_of(error, uri)}); use another "
             "--tracking-uri."
         ) from error
     except Exception as error:  # SQLAlchemy's, Alembic's, MLflow's: all mean that it does not open
@@ -216,7 +217,7 @@ def is_empty(path: Path) -> bool:
 
 
 def _does_not_open(uri: str, path: Path | None, error: Exception) -> TrackingError:
-    reason = reason_of(error)
+    reason = reason_of(error, uri)
     if "out-of-date database schema" in reason or "Can't locate revision" in reason:
         return TrackingError(
             f"the tracking database must have this MLflow's schema, but {public(uri)} has another version's; "
