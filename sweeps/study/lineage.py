@@ -13,12 +13,14 @@ from optuna.trial import FrozenTrial
 from mnistnn.training import EpochMetrics, Trainer
 from sweeps.study.storage import origin_of
 
-__all__ = ["EXTENDS", "IMPORTED", "Stage", "seed_of", "stages_of", "total_epochs", "train_stages", "trial_seed"]
+__all__ = ["BORN_IN", "EXTENDS", "IMPORTED", "Stage", "identity_of", "seed_of", "stages_of", "total_epochs", "train_stages", "trial_seed"]
 
 #: The user attribute of a trial that goes on with another one: which, where that one stood, and to which epoch.
 EXTENDS = "extends"
 #: The user attribute of a trial that another study has trained: which study, which trial, and its seed there.
 IMPORTED = "imported"
+#: The user attribute of a trial whose study was given another name: the one that it began under.
+BORN_IN = "born_in"
 
 AnyTrial = FrozenTrial | optuna.Trial
 
@@ -50,6 +52,19 @@ def seed_of(trial: AnyTrial, study_seed: int) -> tuple[int, int]:
         if known := trial.user_attrs.get(name):
             return int(known["seed"]), int(known["origin"])
     return study_seed, origin_of(trial)
+
+
+def identity_of(trial: AnyTrial, study: str, study_seed: int) -> dict[str, Any]:
+    """Returns what the header of a trial's weights says about where they come from, so that a replay writes the same.
+
+    Args:
+        trial: any trial.
+        study: the name of the study that it is in.
+        study_seed: that one's seed.
+    """
+    if imported := trial.user_attrs.get(IMPORTED):
+        return {"study": imported["study"], "trial": imported["trial"], "seed": imported["seed"]}
+    return {"study": trial.user_attrs.get(BORN_IN, study), "trial": origin_of(trial), "seed": study_seed}
 
 
 def total_epochs(trial: AnyTrial, epochs: int) -> int:
