@@ -13,7 +13,18 @@ from optuna.trial import FrozenTrial
 from mnistnn.training import EpochMetrics, Trainer
 from sweeps.study.storage import origin_of
 
-__all__ = ["BORN_IN", "EXTENDS", "IMPORTED", "Stage", "identity_of", "seed_of", "stages_of", "total_epochs", "train_stages", "trial_seed"]
+__all__ = [
+    "BORN_IN",
+    "EXTENDS",
+    "IMPORTED",
+    "Stage",
+    "identity_of",
+    "seed_of",
+    "stages_of",
+    "total_epochs",
+    "train_stages",
+    "trial_seed",
+]
 
 #: The user attribute of a trial that goes on with another one: which, where that one stood, and to which epoch.
 EXTENDS = "extends"
