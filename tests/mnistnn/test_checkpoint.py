@@ -332,6 +332,24 @@ def test_a_model_is_no_checkpoint(model: Path, parts: tuple[Split, Split]) -> No
         load_checkpoint(model, trainer_of(parts))
 
 
+def test_a_checkpoint_may_go_on_in_a_longer_training(tmp_path: Path, parts: tuple[Split, Split]) -> None:
+    path, short, longer = tmp_path / "c.npz", trainer_of(parts, epochs=2), trainer_of(parts, seed=9, epochs=4)
+    list(short.fit())
+    save_checkpoint(path, short)
+    with pytest.raises(CheckpointError, match="same training"):
+        load_checkpoint(path, longer)
+    load_checkpoint(path, longer, any_plan=True)
+    assert (longer.epoch, longer.spec.epochs) == (2, 4)
+    short.replan(4)
+    list(short.fit())
+    list(longer.fit())
+    np.testing.assert_array_equal(short.network.arena.params, longer.network.arena.params)
+    with pytest.raises(CheckpointError, match="2 epochs of 1"):
+        load_checkpoint(path, trainer_of(parts, epochs=1), any_plan=True)
+    with pytest.raises(CheckpointError, match="same training"):  # all else must be the same
+        load_checkpoint(path, trainer_of(parts, name="sgd", epochs=4), any_plan=True)
+
+
 def test_a_checkpoint_before_the_first_epoch_works_too(tmp_path: Path, parts: tuple[Split, Split]) -> None:
     save_checkpoint(tmp_path / "c.npz", trainer_of(parts))
     resumed = trainer_of(parts, seed=8)
