@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.paths import StudyPaths
-from sweeps.study.budget import Budget, Tally
+from sweeps.study.budget import Budget, Tally, is_asked
 from sweeps.study.forecast import Forecast
+from sweeps.study.liveness import Heartbeat, Owner
 from sweeps.study.sampler import FeasibleSampler
 from sweeps.study.storage import origin_of
 
-__all__ = ["Claim", "FileLock", "OutOfTime", "claim", "queue_lock", "release"]
+__all__ = ["Claim", "FileLock", "OutOfTime", "Superseded", "claim", "queue_lock", "release"]
 
 # While so many trials a worker wait at the end of a queue, the longest goes first.
 _LAST_TRIALS = 2
@@ -60,12 +62,29 @@ class FileLock:
             os.pwrite(self._descriptor, text.encode(), 0)
 
 
+class Superseded(Exception):
+    """Others took this process for dead, and another attempt goes on with its trial."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A trial that this process, and no other, works on; until `lock` is released or the process ends."""
 
     trial: optuna.Trial
     lock: FileLock
+
+    def check(self, heartbeat: Heartbeat | None = None) -> None:
+        """Sees that the trial is still ours: to be called before each write into its folder.
+
+        A process that slept for long, or whose lock a file server forgot, may have a successor by now. To look takes
+        microseconds; a write that has begun already is whole, and of the same bytes as its successor's.
+
+        Raises:
+            Superseded: it is not.
+        """
+        owner = Owner.read(self.lock.path)
+        if owner != Owner.me(self.trial.number) or (heartbeat is not None and heartbeat.was_lost()):
+            raise Superseded
 
 
 @contextlib.contextmanager
@@ -105,17 +124,40 @@ def claim(study: optuna.Study, paths: StudyPaths, budget: Budget, forecast: Fore
         tally = Tally.of(trials)
         if not budget.has_room(tally):
             return None
-        trial = study.ask() if forecast is None else _ask(study, trials, tally, budget, forecast)
+        if not budget.has_room_for_any(tally):
+            trial = _ask_for_asked(study, trials, forecast)
+        else:
+            trial = _next(study) if forecast is None else _ask(study, trials, tally, budget, forecast)
+        if trial is None:
+            return None
         lock = FileLock(paths.trial(origin_of(trial)) / "lock")
         if not lock.acquire():  # the attempt before this one is just leaving
             release(study, trial)
             return None
+        lock.note(Owner.me(trial.number).text())
         return Claim(trial, lock)
+
+
+def _ask_for_asked(
+    study: optuna.Study, trials: Sequence[FrozenTrial], forecast: Forecast | None
+) -> optuna.Trial | None:
+    """Asks for one of the waiting trials that somebody asked for, which the budget in trials does not pay for."""
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING and is_asked(trial)]
+    if forecast is None or forecast.left_s is None:
+        return _take(study, waiting[0])
+    forecast.learn(trials)
+    if not forecast.is_reliable:
+        return _take(study, waiting[0])
+    for far_enough in (forecast.whole_of, forecast.useful_reach_of):
+        for trial in waiting:
+            if forecast.reach_of(trial) >= far_enough(trial):
+                return _take(study, trial)
+    raise OutOfTime
 
 
 def _ask(
     study: optuna.Study, trials: Sequence[FrozenTrial], tally: Tally, budget: Budget, forecast: Forecast
-) -> optuna.Trial:
+) -> optuna.Trial | None:
     """Asks for a trial that the rest of the time holds: one that waits, in its turn, else a new one, drawn for it.
 
     Where none would come to its end, one that comes far enough to be of use to a longer run.
@@ -126,9 +168,9 @@ def _ask(
         # All of them run, in whatever order: the shorter the last one, the shorter do the others' cores idle.
         waiting.sort(key=lambda trial: -(forecast.rest_s(trial) or 0.0))
     elif forecast.left_s is None:
-        return study.ask()
+        return _next(study)
     if not forecast.is_reliable:
-        return _take(study, waiting[0]) if waiting else study.ask()
+        return _take(study, waiting[0]) if waiting else _next(study)
     for trial in waiting:
         if forecast.reach_of(trial) >= forecast.whole_of(trial):
             return _take(study, trial)
@@ -145,14 +187,26 @@ def _ask(
     raise OutOfTime
 
 
-def _take(study: optuna.Study, waiting: FrozenTrial | None) -> optuna.Trial:
-    """Does what `study.ask` does, for a trial of our choice of those that wait, or a new one although some wait."""
+def _next(study: optuna.Study) -> optuna.Trial:
+    """Does what `study.ask` does, which warns that heartbeats are not its matter: they are ours."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed", UserWarning)
+        return study.ask()
+
+
+def _take(study: optuna.Study, waiting: FrozenTrial | None) -> optuna.Trial | None:
+    """Does what `study.ask` does, for a trial of our choice of those that wait, or a new one although some wait.
+
+    Returns:
+        The trial, or None if a worker on another machine took it a moment ago.
+    """
     study._thread_local.cached_all_trials = None
     if waiting is None:
         trial_id = study._storage.create_new_trial(study._study_id)
     else:
         trial_id = waiting._trial_id
-        study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        if not study._storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+            return None
     return optuna.Trial(study, trial_id)
 
 

@@ -1,8 +1,8 @@
 """One trial: parameters, network, epochs, and what is kept of them.
 
 Whatever is written is written before what relies on it: the checkpoint of an epoch before its event, the event before
-its report, the weights before the trial's end, and the checkpoint goes last. So a kill between any two steps leaves a
-trial that the next attempt ends as if nothing had been.
+its report, the weights before the trial's end, and the checkpoint is put away last. So a kill between any two steps
+leaves a trial that the next attempt ends as if nothing had been.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from mnistnn.checkpoint import load_checkpoint, save_checkpoint
 from mnistnn.data.dataset import Split
-from mnistnn.errors import CheckpointError, Diverged, OutputError, Stopped
+from mnistnn.errors import Diverged, OutputError, Stopped
 from mnistnn.machine import peak_mb
 from mnistnn.network import Network, child_seed
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
-from sweeps.study.claims import release
+from sweeps.study import checkpoints
+from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
+from sweeps.study.lineage import identity_of
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
@@ -94,25 +96,38 @@ def run_name(number: int, label: str, plain: Mapping[str, Any]) -> str:
     return f"#{number:03d} {label} {plain['optimizer']} {rate}"
 
 
-def run_trial(study: optuna.Study, trial: optuna.Trial, bench: Bench) -> TrialState:
+def run_trial(
+    study: optuna.Study, trial: optuna.Trial, bench: Bench, check: Callable[[], None] = lambda: None
+) -> TrialState:
     """Runs a trial that this process has claimed, from its checkpoint if there is one, and tells the study.
+
+    Args:
+        study: the study.
+        trial: the claimed trial.
+        bench: what the worker has at hand.
+        check: called before each write; raises Superseded if the trial is another process's by now.
 
     Returns:
         How it ended: COMPLETE, PRUNED or FAIL; or WAITING, when it was stopped and put back into the queue.
 
     Raises:
-        OSError, OutputError: the disk cannot be written. The trial stays as it is, to be recovered.
+        Superseded: another attempt goes on with the trial. Nothing was written after that was so.
+        OSError, OutputError, StorageInternalError: the disk or the database cannot be written. The trial stays as it
+            is, to be recovered.
     """
-    with TrialLog(bench.paths.trial(origin_of(trial))) as log:
+    check()
+    with TrialLog(bench.paths.trial(origin_of(trial)), check) as log:
         try:
-            return _Attempt(study, trial, bench, log).run()
+            return _Attempt(study, trial, bench, log, check).run()
         except Stopped as stopped:
             log.stop(str(stopped))
             release(study, trial)
             return TrialState.WAITING
-        except (OSError, OutputError):
+        except (OSError, OutputError, StorageInternalError, Superseded):
             raise
         except Exception as error:  # the sweep goes on without this trial
+            if study._storage.get_trial(trial._trial_id).state.is_finished():
+                raise Superseded from error  # it was ended by who queued it again
             text = traceback.format_exc()
             bench.say(text)
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -125,11 +140,12 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, bench: Bench) -> TrialSt
 class _Attempt:
     """One attempt at a trial, up to its end or an exception."""
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial, bench: Bench, log: TrialLog) -> None:
-        self._study, self._trial, self._bench, self._log = study, trial, bench, log
+    def __init__(
+        self, study: optuna.Study, trial: optuna.Trial, bench: Bench, log: TrialLog, check: Callable[[], None]
+    ) -> None:
+        self._study, self._trial, self._bench, self._log, self._check = study, trial, bench, log, check
         self._origin = origin_of(trial)
         self._folder = bench.paths.trial(self._origin)
-        self._checkpoint = self._folder / "checkpoint.npz"
         self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
         self._is_baseline = trial.user_attrs.get("role") == "baseline"
         self._epochs_s: list[float] = []  # of this attempt
@@ -187,14 +203,7 @@ class _Attempt:
             seed = trial_seed(bench.config.seed, self._origin)
             return build_trainer(recipe, seed, bench.train, bench.validation, monitor=bench.config.metric)
 
-        trainer = fresh()
-        if self._checkpoint.exists():
-            try:
-                load_checkpoint(self._checkpoint, trainer)
-            except CheckpointError as error:
-                bench.say(f"trial {self._origin} begins anew: {error}")
-                return fresh()
-        return trainer
+        return checkpoints.resume(self._folder, fresh, bench.say)
 
     def _train(self, trainer: Trainer) -> None:
         for metrics in trainer.history:  # what the last attempt may not have come to say
@@ -203,7 +212,8 @@ class _Attempt:
             self._consider_pruning(trainer)
         began = time.monotonic()
         for metrics in trainer.fit(stop=self._bench.stop):
-            save_checkpoint(self._checkpoint, trainer)
+            self._check()
+            checkpoints.save(self._folder, trainer)
             self._record(metrics)
             now = time.monotonic()
             self._epochs_s.append(now - began)
@@ -243,7 +253,7 @@ class _Attempt:
         self._trial.set_user_attr("reason", reason)
         self._finish(trainer, "PRUNED", reason)
         self._study.tell(self._trial, state=TrialState.PRUNED)
-        self._checkpoint.unlink(missing_ok=True)
+        checkpoints.keep_last(self._folder)
         return TrialState.PRUNED
 
     def _complete(self, trainer: Trainer, recipe: Recipe) -> TrialState:
@@ -252,17 +262,19 @@ class _Attempt:
         if value is None or not math.isfinite(value):
             raise RuntimeError(f"a trial must end with a finite {self._bench.config.metric}, but got {value}.")
         trainer.restore_best()
+        self._check()
         names, digest = write_results(self._folder, trainer, recipe, self._bench.validation, self._identity())
         for name in names:
             self._log.artifact(name)
         self._trial.set_user_attr("weights_sha256", digest)
         self._finish(trainer, "COMPLETE", None)
         self._study.tell(self._trial, value)
-        self._checkpoint.unlink(missing_ok=True)
+        checkpoints.keep_last(self._folder)
         return TrialState.COMPLETE
 
     def _finish(self, trainer: Trainer, state: str, reason: str | None) -> None:
         """Writes the history, the trial's attributes and the last event: all but the word to the study."""
+        self._check()
         write_history(self._folder, trainer.history)
         self._log.artifact("history.csv")
         best = trainer.best_metrics
@@ -287,4 +299,4 @@ class _Attempt:
 
     def _identity(self) -> dict[str, Any]:
         """What the header of the weights says about where they come from; the same at every repetition."""
-        return {"study": self._bench.config.name, "trial": self._origin, "seed": self._bench.config.seed}
+        return identity_of(self._trial, self._bench.config.name, self._bench.config.seed)

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.paths import StudyPaths
+from sweeps.study.checkpoints import keep_last, remove
 from sweeps.study.claims import FileLock, queue_lock
+from sweeps.study.liveness import Owner, is_dead, stale_trials
 from sweeps.study.storage import origin_of
 from sweeps.tracking.events import EVENTS, TrialLog
 
-__all__ = ["MAX_RETRIES", "fail", "recover"]
+__all__ = ["MAX_LOSSES", "MAX_RETRIES", "add_successor", "fail", "recover", "settle_checkpoints", "withdraw"]
 
-#: How often a trial is tried again after an exception.
+#: How often a trial is tried again after an exception before it ended one more epoch.
 MAX_RETRIES = 2
 #: How often a trial is tried again whose worker died before it ended one more epoch: it may be what kills them.
 MAX_LOSSES = 10
 
+_NOBODY = -1  # the attempt that a lock file names once its owner was found dead
+
 
 def recover(study: optuna.Study, paths: StudyPaths, *, patience_s: float = 0.0) -> list[int]:
-    """Queues again every running trial whose worker is dead: who can take a trial's lock knows that.
+    """Queues again every running trial whose worker is dead.
 
-    Killed at any moment, it is done to the end by the next call.
+    Killed at any moment, it is done to the end by the next call. Workers of several machines may call it at once.
 
     Args:
         study: the study.
         paths: its paths.
-        patience_s: how long to wait for trials that are still held, by workers who are leaving.
+        patience_s: how long to wait for trials of workers who are leaving, as the process that started them is gone.
 
     Returns:
         The numbers (those the trials began under) of what was queued again.
@@ -38,31 +44,50 @@ def recover(study: optuna.Study, paths: StudyPaths, *, patience_s: float = 0.0) 
     deadline = time.monotonic() + patience_s
     recovered: list[int] = []
     while True:
-        held = False
+        leaving = False
         with queue_lock(paths):
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            stale = stale_trials(study) if running else None
+            for trial in running:
                 lock = FileLock(paths.trial(origin_of(trial)) / "lock")
+                owner = Owner.read(lock.path)
                 if not lock.acquire():
-                    held = True
+                    leaving |= owner is not None and owner.is_leaving
                     continue
                 try:
-                    recovered += _bury(study, trial, paths)
+                    if is_dead(study, trial, owner, stale):
+                        lock.note(Owner.me(_NOBODY).text())  # should it wake up, it finds that the trial is not its own
+                        recovered += _bury(study, trial, paths)
                 finally:
                     lock.release()
-        if not held or time.monotonic() >= deadline:
-            _remove_checkpoints(study, paths)
+        if not leaving or time.monotonic() >= deadline:
             return recovered
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def fail(study: optuna.Study, trial: optuna.Trial, paths: StudyPaths) -> None:
-    """Ends an attempt that raised an exception as failed, and queues another one if there were few so far."""
-    failures = int(trial.user_attrs.get("failures", 0)) + 1
+    """Ends an attempt that raised an exception as failed, and queues another one if there were few so far.
+
+    One that ended another epoch does not count: trials that come on end, even if something fails now and then.
+    """
     with queue_lock(paths):
         frozen = study._storage.get_trial(trial._trial_id)
+        progress = _progress(frozen)
+        failures = int(frozen.user_attrs.get("failures", 0)) + (progress <= frozen.user_attrs.get("progress", -1))
         if failures <= MAX_RETRIES:
-            _requeue(study, frozen, {"failures": failures})
+            _requeue(study, frozen, {"failures": failures, "progress": progress})
         study.tell(trial, state=TrialState.FAIL)
+
+
+def settle_checkpoints(study: optuna.Study, paths: StudyPaths) -> None:
+    """Puts away the checkpoints of trials that ended, where a kill came before the worker could."""
+    left = {int(path.parent.name) for path in paths.trials.glob("[0-9]*/checkpoint*.npz")}
+    if not left:
+        return
+    for trial in study.get_trials(deepcopy=False):
+        if origin_of(trial) in left and trial.state.is_finished() and not trial.user_attrs.get("requeued"):
+            end = remove if trial.state == TrialState.FAIL else keep_last
+            end(paths.trial(origin_of(trial)))
 
 
 def _bury(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths) -> list[int]:
@@ -70,17 +95,27 @@ def _bury(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths) -> list[in
     trial = study._storage.get_trial(trial._trial_id)
     if trial.state != TrialState.RUNNING:  # it ended while nobody held the queue
         return []
-    progress = max(trial.intermediate_values, default=-1)
+    progress = _progress(trial)
     losses = 0 if progress > trial.user_attrs.get("progress", -1) else int(trial.user_attrs.get("losses", 0)) + 1
+    added, reason = None, None
     if losses <= MAX_LOSSES:
-        requeued = _requeue(study, trial, {"losses": losses, "progress": progress})
-        reason = None
+        added = _requeue(study, trial, {"losses": losses, "progress": progress})
     else:
-        requeued, reason = False, f"its worker died {losses} times"
+        reason = f"its worker died {losses} times"
         study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
     _record(paths.trial(origin_of(trial)), reason)
-    study.tell(trial.number, state=TrialState.FAIL)
-    return [origin_of(trial)] if requeued else []
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (ValueError, UpdateFinishedTrialError):  # somebody on another machine was faster: one successor is enough
+        if added is not None and _successor(study, trial) != added:
+            withdraw(study, added)
+        return []
+    return [origin_of(trial)] if added is not None else []
+
+
+def _progress(trial: FrozenTrial) -> int:
+    """Returns the last epoch that an attempt reported, those of the attempts before it included."""
+    return max(trial.intermediate_values, default=-1)
 
 
 def _record(folder: Path, reason: str | None) -> None:
@@ -95,40 +130,57 @@ def _record(folder: Path, reason: str | None) -> None:
                 log.end("FAIL", reason=reason)
 
 
-def _requeue(study: optuna.Study, trial: FrozenTrial, attributes: dict[str, Any]) -> bool:
+def _requeue(study: optuna.Study, trial: FrozenTrial, attributes: dict[str, Any]) -> int | None:
     """Adds the attempt that goes on with a trial; before the old one is ended, so that a kill in between loses none.
 
     Returns:
-        False if there was nothing to go on with: the old attempt had not got as far as its parameters.
+        Its id; None if there was nothing to go on with: the old attempt had not got as far as its parameters.
     """
-    history = [*trial.system_attrs.get("retry_history", []), trial.number]
+    study._storage.set_trial_user_attr(trial._trial_id, "requeued", True)
+    return add_successor(study, trial, attributes)
+
+
+def add_successor(study: optuna.Study, trial: FrozenTrial, attributes: dict[str, Any]) -> int | None:
+    """Queues the attempt that goes on with one that is marked as `requeued`, unless there is one.
+
+    Returns:
+        Its id; None if the old attempt had not got as far as its parameters.
+    """
     is_whole = "label" in trial.user_attrs  # which is set once all parameters are
     params = trial.params if is_whole else trial.system_attrs.get("fixed_params", {})
-    added = any(
-        other.system_attrs.get("retry_history", [])[-1:] == [trial.number] for other in study.get_trials(deepcopy=False)
-    )
-    study._storage.set_trial_user_attr(trial._trial_id, "requeued", True)
     if not is_whole and not params:
-        return False
-    if not added:
-        study.add_trial(
-            create_trial(
-                state=TrialState.WAITING,
-                params=params if is_whole else None,
-                distributions=trial.distributions if is_whole else None,
-                intermediate_values=trial.intermediate_values,
-                user_attrs=_inherited(trial) | attributes,
-                system_attrs={"fixed_params": dict(params), "retry_history": history},
-            )
-        )
-    return True
+        return None
+    if (known := _successor(study, trial)) is not None:  # one that a kill kept from ending the old one
+        return known
+    template = create_trial(
+        state=TrialState.WAITING,
+        params=params if is_whole else None,
+        distributions=trial.distributions if is_whole else None,
+        intermediate_values=trial.intermediate_values,
+        user_attrs=_inherited(trial) | attributes,
+        system_attrs={
+            "fixed_params": dict(params),
+            "retry_history": [*trial.system_attrs.get("retry_history", []), trial.number],
+        },
+    )
+    return study._storage.create_new_trial(study._study_id, template_trial=template)
 
 
-def _remove_checkpoints(study: optuna.Study, paths: StudyPaths) -> None:
-    """Removes the checkpoints of trials that ended, where a kill came before the worker could."""
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state.is_finished() and not trial.user_attrs.get("requeued"):
-            (paths.trial(origin_of(trial)) / "checkpoint.npz").unlink(missing_ok=True)
+def _successor(study: optuna.Study, trial: FrozenTrial) -> int | None:
+    for other in study.get_trials(deepcopy=False):
+        if other.system_attrs.get("retry_history", [])[-1:] == [trial.number] and not other.user_attrs.get("withdrawn"):
+            return other._trial_id
+    return None
+
+
+def withdraw(study: optuna.Study, trial_id: int) -> None:
+    """Takes back a successor, if nobody has begun it."""
+    storage = study._storage
+    with contextlib.suppress(UpdateFinishedTrialError):
+        if storage.get_trial(trial_id).state == TrialState.WAITING:
+            storage.set_trial_user_attr(trial_id, "withdrawn", True)
+            storage.set_trial_user_attr(trial_id, "requeued", True)
+            storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
 
 def _inherited(trial: FrozenTrial) -> dict[str, Any]:

@@ -16,12 +16,22 @@ from optuna.trial import FrozenTrial
 from mnistnn.files import atomic_write
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.study.liveness import HEARTBEAT_S
 from sweeps.tracking.address import public, sqlite_path
 
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
 
-__all__ = ["bind_folder", "load_study", "open_storage", "open_study", "origin_of", "repair_journal"]
+__all__ = [
+    "bind_folder",
+    "join_study",
+    "journal_path",
+    "load_study",
+    "open_storage",
+    "open_study",
+    "origin_of",
+    "repair_journal",
+]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -29,21 +39,25 @@ Result = TypeVar("Result")
 
 _SHOWN_DIFFERENCES = 4
 _JOURNAL_BEGINS = b'{"op_code":'
+_BLOCK = 1 << 16
 
 
-def open_storage(url: str | None, paths: StudyPaths) -> BaseStorage:
+def open_storage(url: str | None, paths: StudyPaths, *, heartbeat_s: int = HEARTBEAT_S) -> BaseStorage:
     """Opens the storage of a study.
 
     Args:
         url: an Optuna URL (sqlite:///…, postgresql+psycopg://…), the path of a journal, or None for the study's own.
         paths: the study's paths.
+        heartbeat_s: seconds between two signs of life of a worker, in a database.
 
     Raises:
         StudyError: it cannot be opened.
     """
-    journal = _journal_path(url, paths)
+    journal = journal_path(url, paths)
     if journal is None:
-        return _guarded(lambda: _open_database(str(url)), str(url))
+        from sweeps.study.database import open_database
+
+        return _guarded(lambda: open_database(str(url), heartbeat_s), str(url))
     _check_journal(journal)
     return _guarded(lambda: _open_journal(journal), str(journal))
 
@@ -64,6 +78,46 @@ def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> o
     known = study.user_attrs
     if not known.get("enqueued"):
         check_possible(config)  # before anything of this space is remembered
+    _check_same(config, known, data_digest)
+    for key, value in {"data_digest": data_digest, "config": config.to_dict(), "space_hash": config.space_hash}.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
+    if not known.get("enqueued"):
+        _enqueue(study, config)
+        study.set_user_attr("enqueued", True)
+    return study
+
+
+def join_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> optuna.Study:
+    """Opens a study that others work on too, and changes nothing.
+
+    Raises:
+        StudyError: nobody prepared it, or with another search space or other data.
+    """
+
+    def load() -> optuna.Study | None:
+        try:
+            return optuna.load_study(study_name=config.name, storage=storage)
+        except KeyError:
+            return None
+
+    study = _guarded(load, f"study {config.name!r}")
+    known = {} if study is None else study.user_attrs
+    if study is None or not known.get("enqueued"):
+        raise StudyError(
+            f"study {config.name!r} must be prepared before workers join it, but its storage does not have it; "
+            f"`init {config.name}` it once, with the same --storage."
+        )
+    _check_same(config, known, data_digest)
+    return study
+
+
+def _check_same(config: StudyConfig, known: dict[str, Any], data_digest: str) -> None:
+    """Sees that what a study remembers of itself is what is asked for.
+
+    Raises:
+        StudyError: it is not.
+    """
     if "space_hash" in known and known["space_hash"] != config.space_hash:
         changes = config.space_difference(known["config"])
         shown = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (" …" if len(changes) > _SHOWN_DIFFERENCES else "")
@@ -76,13 +130,6 @@ def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> o
             f"study {config.name!r} must see the data it was begun with (digest {known['data_digest'][:12]}), "
             f"but got other data ({data_digest[:12]}); name the same --data-dir or give the study another name."
         )
-    for key, value in {"data_digest": data_digest, "config": config.to_dict(), "space_hash": config.space_hash}.items():
-        if known.get(key) != value:
-            study.set_user_attr(key, value)
-    if not known.get("enqueued"):
-        _enqueue(study, config)
-        study.set_user_attr("enqueued", True)
-    return study
 
 
 def bind_folder(study: optuna.Study, paths: StudyPaths) -> None:
@@ -118,6 +165,7 @@ def load_study(
     *,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
+    heartbeat_s: int = HEARTBEAT_S,
 ) -> optuna.Study:
     """Opens a study that is there already, and changes nothing.
 
@@ -125,10 +173,10 @@ def load_study(
         StudyError: there is no such study yet, or its storage cannot be opened.
     """
     missing = StudyError(f"study {name!r} must have been run before, but has no trials yet; start with `run {name}`.")
-    file = _journal_path(url, paths) or sqlite_path(url or "")
+    file = journal_path(url, paths) or sqlite_path(url or "")
     if file is not None and not file.exists():  # opening it would make it
         raise missing
-    storage = open_storage(url, paths)
+    storage = open_storage(url, paths, heartbeat_s=heartbeat_s)
     try:
         return optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
     except KeyError:
@@ -143,47 +191,58 @@ def origin_of(trial: FrozenTrial | optuna.Trial) -> int:
 def repair_journal(url: str | None, paths: StudyPaths) -> str | None:
     """Cuts off a last line that a full disk or a power cut left unfinished, and keeps it beside the journal.
 
-    The next line would be glued to it, and the study lost for ever. Only who holds the study's lock may do this.
+    Every writer does so before it writes; this is for who wants to know.
 
     Returns:
         What was done, in one line, or None if the journal is whole (or none).
 
     Raises:
         StudyError: the file is no journal; nothing was done to it.
+        OSError: it cannot be mended.
     """
-    journal = _journal_path(url, paths)
+    journal = journal_path(url, paths)
     if journal is None or not journal.is_file():
         return None
     _check_journal(journal)
-    with open(journal, "rb+") as file:
-        data = file.read()
-        end = data.rfind(b"\n") + 1
-        if end == len(data):
-            return None
-        kept = journal.with_name(f"{journal.name}.torn")
-        with open(kept, "ab") as torn:
-            torn.write(data[end:] + b"\n")
-            torn.flush()
-            os.fsync(torn.fileno())
-        file.truncate(end)
-        os.fsync(file.fileno())
-    return f"{journal} ended in an unfinished line ({len(data) - end} bytes); it was moved to {kept.name}."
+    said: list[str] = []
+    lock = JournalLock(journal, said.append)
+    lock.acquire()
+    lock.release()
+    return said[0] if said else None
 
 
 class JournalLock:
-    """Keeps writers of one journal apart by a lock of the kernel, which ends with its holder.
+    """Keeps writers of one journal apart by a lock of the kernel, which ends with its holder, and mends its end.
 
-    Optuna's own lock is a symbolic link: one that a killed worker leaves behind stops all others for 30 seconds.
+    Optuna's own lock is a symbolic link: one that a killed worker leaves behind stops all others for 30 seconds. And a
+    line that another writer left unfinished (a full disk, a power cut) would be glued to the next, and the study be
+    lost for ever: so whoever takes the lock cuts it off first.
+
+    Args:
+        journal: the journal's file.
+        say: takes a line about what was cut off.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, journal: Path, say: Callable[[str], object] = lambda line: None) -> None:
+        self._journal, self._say = journal, say
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """Waits for the lock."""
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        """Waits for the lock.
+
+        Raises:
+            OSError: the journal's end could not be mended.
+        """
+        # `.lock` is the name of Optuna's own.
+        descriptor = os.open(f"{self._journal}.flock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if repaired := _mend_end(self._journal):
+                self._say(repaired)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
         return True
 
     def release(self) -> None:
@@ -193,7 +252,36 @@ class JournalLock:
             self._descriptor = None
 
 
-def _journal_path(url: str | None, paths: StudyPaths) -> Path | None:
+def _mend_end(journal: Path) -> str | None:
+    """Moves an unfinished last line out of a journal whose lock is held. Returns what was done, or None."""
+    try:
+        file = open(journal, "rb+")  # noqa: SIM115  # closed below; only its absence is passed over
+    except FileNotFoundError:
+        return None
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n":
+            return None
+        start = size  # of the unfinished line
+        while start:
+            begin = max(0, start - _BLOCK)
+            end = os.pread(file.fileno(), start - begin, begin).rfind(b"\n")
+            if end >= 0:
+                start = begin + end + 1
+                break
+            start = begin
+        torn = os.pread(file.fileno(), size - start, start)
+        kept = journal.with_name(f"{journal.name}.torn")
+        with open(kept, "ab") as backup:
+            backup.write(torn + b"\n")
+            backup.flush()
+            os.fsync(backup.fileno())
+        file.truncate(start)
+        os.fsync(file.fileno())
+    return f"{journal} ended in an unfinished line ({size - start} bytes); it was moved to {kept.name}."
+
+
+def journal_path(url: str | None, paths: StudyPaths) -> Path | None:
     """Returns the journal's file, or None where the storage is a database."""
     if url is None:
         return paths.journal
@@ -226,17 +314,8 @@ def _open_journal(path: Path) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock: Any = JournalLock(f"{path}.flock")  # `.lock` is the name of Optuna's own
+    lock: Any = JournalLock(path)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-
-
-def _open_database(url: str) -> BaseStorage:
-    from optuna.storages import RDBStorage
-
-    engine: dict[str, Any] = {"pool_pre_ping": True}  # a database that was restarted is met again, not mourned
-    if url.startswith("sqlite"):
-        engine["connect_args"] = {"timeout": 60}  # workers wait for each other's writes
-    return RDBStorage(url, engine_kwargs=engine)
 
 
 def _guarded(open_it: Callable[[], Result], what: str) -> Result:

@@ -23,11 +23,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mnistnn.errors import OutputError
+from sweeps.tracking.address import public
 
 __all__ = ["EVENTS", "STATES", "Event", "TrialLog", "parse"]
 
@@ -37,6 +38,9 @@ STATES = ("COMPLETE", "PRUNED", "FAIL")
 Event = dict[str, Any]
 
 _LONGEST_LINE = 1 << 20  # bytes; a longer one was not written here
+_LONGEST_NAME = 255  # of a file
+_DEEPEST = 16
+_FEW = 64  # brackets
 _LARGEST = 1 << 53
 _NOT_FINITE = ("nan", "inf", "-inf")
 _FIELDS: dict[str, dict[str, type]] = {
@@ -73,10 +77,26 @@ def _is_sound(event: Event, line: bytes) -> bool:
     for value in event.get("metrics", {}).values():
         if value not in _NOT_FINITE if isinstance(value, str) else not _is_finite(value):
             return False
-    if event["kind"] == "start" and not re.fullmatch("[0-9a-f]{8,64}", event["key"]):
+    if event["kind"] == "start":
+        if not re.fullmatch("[0-9a-f]{8,64}", event["key"]) or not all(
+            isinstance(each, dict) for each in event["inputs"]
+        ):
+            return False
+    elif event["kind"] == "artifact" and len(event["file"]) > _LONGEST_NAME:
         return False
+    if line.count(b"[") + line.count(b"{") > _FEW and _is_deeper(event, _DEEPEST):
+        return False  # whoever writes it as JSON again would come to no end
     # A lone surrogate is no character: no store can keep it.
     return b"\\u" not in line or not re.search("[\ud800-\udfff]", json.dumps(event, ensure_ascii=False))
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Returns whether lists and tables are nested in one another for more than so many levels."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)
+                 if isinstance(inner, dict | list)]  # fmt: skip
+    return bool(level)
 
 
 def _is_finite(value: Any) -> bool:
@@ -90,13 +110,18 @@ class TrialLog:
     when the file is opened again. One process writes at a time: the one that holds the trial.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, check: Callable[[], None] = lambda: None) -> None:
         """Opens the log in `folder`, which is made; an existing one goes on.
+
+        Args:
+            folder: the run's folder.
+            check: called before each line; raises if somebody else writes this log by now.
 
         Raises:
             OutputError: it cannot be written.
         """
         self.folder = Path(folder)
+        self._check = check
         self.last_step = 0  # the last epoch recorded
         self.state = "new"  # new, running, waiting, or one of STATES
         self._seq = 0
@@ -170,7 +195,7 @@ class TrialLog:
 
     def stop(self, reason: str) -> None:
         """Records that the run stops here and waits to be resumed."""
-        self._append("stop", reason=reason)
+        self._append("stop", reason=public(reason))
         self.state = "waiting"
         os.fsync(self._file)
 
@@ -190,6 +215,7 @@ class TrialLog:
             traceback: what failed; becomes the artifact `traceback.txt`.
         """
         values = _plain(metrics or {})
+        reason, traceback = public(reason or ""), public(traceback or "")  # what failed may have quoted an address
         if state not in STATES:
             raise ValueError(f"the state must be one of {', '.join(STATES)}, but got {state!r}.")
         if clash := sorted(self._epoch_metrics & values.keys()):
@@ -200,7 +226,7 @@ class TrialLog:
             except OSError as error:
                 raise _unwritable(self.folder / "traceback.txt", error) from error
             self.artifact("traceback.txt")
-        self._append("end", state=state, reason=reason or "", metrics=values)
+        self._append("end", state=state, reason=reason, metrics=values)
         self.state = state
         os.fsync(self._file)
 
@@ -208,7 +234,9 @@ class TrialLog:
     def has_ended(folder: Path) -> bool:
         """Returns whether the last event in `folder` is the run's end; its log may be another process's."""
         try:
-            last = (folder / EVENTS).read_bytes().splitlines()[-1]
+            with open(folder / EVENTS, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
+                last = file.read().splitlines()[-1]
         except (OSError, IndexError):
             return False
         event = parse(last)
@@ -229,6 +257,7 @@ class TrialLog:
     def _append(self, kind: str, **fields: Any) -> None:
         if self._file < 0:
             raise ValueError(f"the log {self.folder / EVENTS} is closed.")
+        self._check()
         now = max(time.time_ns() // 1_000_000, self._time_ms)  # a clock set back must not reorder the epochs
         event = {"kind": kind, "seq": self._seq + 1, "time_ms": now, **fields}
         line = json.dumps(event, ensure_ascii=False, allow_nan=False, default=_jsonable, separators=(",", ":"))

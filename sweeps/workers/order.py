@@ -25,7 +25,9 @@ class Order:
         data: the data set's place.
         data_digest: what the data set must be.
         storage: an Optuna URL or a journal's path; None for the study's own.
+        heartbeat_s: seconds between two signs of life, where the storage is a database.
         trials: the study's budget in trials.
+        most: how many trials may have ended when this call ends.
         left_s: how long until its budget in time is used up, from when the order is read; None sets no limit.
         parent: the process that started the worker; when it is gone, the worker leaves. None: nobody did.
         tags: of every run.
@@ -37,14 +39,26 @@ class Order:
     data: str
     data_digest: str
     storage: str | None = None
+    heartbeat_s: int = 60
     trials: int | None = None
+    most: int | None = None
     left_s: float | None = None
     parent: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
     inputs: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, config: StudyConfig, root: Path, dataset: Dataset, *, storage: str | None, trials: int | None) -> Order:
+    def of(
+        cls,
+        config: StudyConfig,
+        root: Path,
+        dataset: Dataset,
+        *,
+        storage: str | None,
+        trials: int | None,
+        most: int | None = None,
+        heartbeat_s: int = 60,
+    ) -> Order:
         """Returns the order for workers of this process."""
         from sweeps.tracking.environment import environment_tags
 
@@ -61,7 +75,9 @@ class Order:
             data=str(dataset.path),
             data_digest=dataset.digest,
             storage=storage,
+            heartbeat_s=heartbeat_s,
             trials=trials,
+            most=most,
             parent=os.getpid(),
             tags=tags,
             inputs=_inputs(dataset),

@@ -1,9 +1,8 @@
-"""One `run` of a study: workers, clock, display and the delivery to MLflow, from the lock to the last event."""
+"""One `run` of a study, or a worker that joins it: processes, clock, display and the delivery to MLflow."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,25 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from mnistnn.data import Dataset
+from mnistnn.errors import OutputError
 from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.budget import Budget, Clock, Tally
-from sweeps.study.claims import FileLock
-from sweeps.study.recovery import recover
-from sweeps.study.storage import bind_folder, open_storage, open_study, origin_of, repair_journal
+from sweeps.study.liveness import HEARTBEAT_S
+from sweeps.study.recovery import recover, settle_checkpoints
+from sweeps.study.storage import bind_folder, join_study, open_storage, open_study, origin_of, repair_journal
+from sweeps.tracking.address import reason_of
 from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
 from sweeps.workers.cores import worker_count
+from sweeps.workers.executor import Executor, make_pool
+from sweeps.workers.keeper import Keeper
 from sweeps.workers.order import Order
 from sweeps.workers.outlook import Outlook
-from sweeps.workers.pool import Pool
 from sweeps.workers.signals import caught
-from sweeps.workers.study_log import StudyLog
 from sweeps.workers.summary import RunSummary
 
 if TYPE_CHECKING:
@@ -60,6 +62,10 @@ def run_study(
     workers: int | None = None,
     timeout_s: float | None = None,
     trials: int | None = None,
+    joins: bool = False,
+    executor: str = "local",
+    scheduler: str | None = None,
+    heartbeat_s: int = HEARTBEAT_S,
     quiet: bool = False,
     echo: Callable[[str], object] | None = None,
 ) -> RunSummary:
@@ -74,37 +80,59 @@ def run_study(
         workers: how many processes; by default one a core, as far as the memory goes.
         timeout_s: the seconds that this call may take.
         trials: how many trials may finish in this call.
+        joins: True works beside others, wherever they are, on a study that was prepared before; False makes the study,
+            and wants to be the only one.
+        executor: "local" starts the workers here, "dask" on a Dask cluster.
+        scheduler: of the Dask cluster; by default one is made on this machine.
+        heartbeat_s: seconds between two signs of life of a worker, where the storage is a database.
         quiet: True shows warnings only.
         echo: takes each line of the display; by default it goes to standard error.
 
     Raises:
         StudyError: another `run` is at work on the study, or the study cannot be used as asked.
         TrackingError: the tracking store does not answer.
+        OutputError: the study's folder cannot be written.
     """
     paths = Paths(root).study(config.name)
     progress = StudyProgress(config.name, quiet=quiet, echo=echo)
-    with _only_run(config.name, paths):
+    with _writable(paths), Keeper(config, paths) as keeper:
+        if not joins:
+            keeper.insist()
         uri = resolve_uri(tracking_uri, root)
         check_reachable(uri)
         if repaired := repair_journal(storage_url, paths):
             progress.warn(repaired)
-        study = open_study(config, open_storage(storage_url, paths), dataset.digest)
+        open_it = join_study if joins else open_study
+        study = open_it(config, open_storage(storage_url, paths, heartbeat_s=heartbeat_s), dataset.digest)
         bind_folder(study, paths)
-        budget = Budget(config.budget.trials, config.budget.time_s, queued_only=config.sampler.type == "grid")
-        finished = Tally.of(study.get_trials(deepcopy=False)).finished
-        limit = None if trials is None else finished + trials
-        most = min((count for count in (budget.trials, limit) if count is not None), default=None)
-        order = Order.of(config, root, dataset, storage=storage_url, trials=most)
+        budget = Budget(
+            config.budget.trials,
+            config.budget.time_s,
+            queued_only=config.sampler.type == "grid",
+            most=None if trials is None else Tally.of(study.get_trials(deepcopy=False)).ended + trials,
+        )
+        order = Order.of(
+            config,
+            root,
+            dataset,
+            storage=storage_url,
+            trials=budget.trials,
+            most=budget.most,
+            heartbeat_s=heartbeat_s,
+        )
         memory_mb = config.limits.memory_mb or _DEFAULT_MEMORY_MB
         time_of = Clock(float(study.user_attrs.get("elapsed_s", 0.0)))
-        pool = Pool(
+        pool = make_pool(
+            executor,
             order,
             worker_count(workers, memory_mb),
             paths.folder,
             progress.warn,
             left_s=lambda: budget.left_s(time_of.total_s),
+            scheduler=scheduler,
+            joins=joins,
         )
-        run = _Run(config, root, paths, study, budget, time_of, pool, order, uri, limit, timeout_s, progress)
+        run = _Run(config, root, paths, study, budget, time_of, pool, order, uri, timeout_s, progress, keeper)
         try:
             return run.go()
         finally:
@@ -113,7 +141,7 @@ def run_study(
 
 @dataclass(slots=True)
 class _Run:
-    """A run that holds the study's lock."""
+    """A run, or a part of one that others have a part in too."""
 
     config: StudyConfig
     root: Path
@@ -121,49 +149,51 @@ class _Run:
     study: optuna.Study
     budget: Budget
     time_of: Clock
-    pool: Pool
+    pool: Executor
     order: Order
     uri: str
-    limit: int | None
     timeout_s: float | None
     progress: StudyProgress
+    keeper: Keeper
     signals: list[int] = field(default_factory=list)
 
     def go(self) -> RunSummary:
         """Returns how the study stands afterwards."""
         requeued = recover(self.study, self.paths, patience_s=_LEAVING_S)
+        settle_checkpoints(self.study, self.paths)
         outlook = Outlook(self.study, self.budget, self.time_of, self.timeout_s, self.config.budget.epochs)
         if outlook.is_spent():
             self.progress.note(f"study {self.config.name!r} has used up its budget: {outlook.standing}.")
-            StudyLog.end_if_open(self.paths, outlook.tally, self.time_of.used_s)
+            self.keeper.end(outlook.tally, self.time_of.used_s)
             shipper, undelivered = self._shipper(0.0), 0
             if shipper.pending():
                 shipper.start()
                 undelivered = self._drain(shipper, _DRAIN_S)
             return self._summary("complete", outlook, 0.0, self.time_of.used_s, undelivered)
         self._say_start(outlook, requeued)
-        with caught(self.signals), StudyLog(self.config, self.paths, self.order.tags, self.order.inputs) as log:
+        with caught(self.signals):
+            self.keeper.look(self.order)
             self.pool.start()  # before anything slow: their start-up and ours overlap
             shipper = self._shipper(_SHIP_DELAY_S)
             shipper.start()
             try:
-                stopped_by = self._watch(outlook, log)
+                stopped_by = self._watch(outlook)
             finally:
                 self.pool.stop(is_urgent=lambda: len(self.signals) > 1)
                 recover(self.study, self.paths)  # those of workers that had to be killed
-                self._save()
-            self._show(outlook, log)
+                self.keeper.save(self.study, self.time_of.total_s)
+            self._show(outlook)
             if outlook.is_spent():
-                log.end(outlook.tally, self.time_of.total_s)
+                self.keeper.end(outlook.tally, self.time_of.total_s)
             else:
-                log.stop(stopped_by)
+                self.keeper.stop(stopped_by)
             self.progress.close()
             call_s, total_s = self.time_of.call_s, self.time_of.total_s
             self._say_end(stopped_by, outlook)
             undelivered = self._drain(shipper, _DRAIN_AFTER_SIGNAL_S if stopped_by == "signal" else _DRAIN_S)
         return self._summary(stopped_by, outlook, call_s, total_s, undelivered)
 
-    def _watch(self, outlook: Outlook, log: StudyLog) -> str:
+    def _watch(self, outlook: Outlook) -> str:
         """Watches the workers until there is a reason to stop; returns it."""
         looked = saved = time.monotonic()
         while True:
@@ -175,10 +205,11 @@ class _Run:
             now = time.monotonic()
             if now - looked >= _LOOK_S or not alive:
                 looked = now
-                self._show(outlook, log)
+                self.keeper.look(self.order)
+                self._show(outlook)
             if outlook.is_spent():
                 return "budget"
-            if self.limit is not None and outlook.tally.finished >= self.limit:
+            if self.budget.is_over(outlook.tally):
                 return "trials"
             if outlook.failures_in_a_row >= _MAX_FAILURES:
                 self.progress.warn(f"the last {outlook.failures_in_a_row} attempts failed; the run ends here.")
@@ -194,16 +225,16 @@ class _Run:
                 return "failure"
             if now - saved >= _SAVE_S:
                 saved = now
-                self._save()
+                self.keeper.save(self.study, self.time_of.total_s)
             time.sleep(_TICK_S)  # no waiting on a lock, which a signal's handler could not get past
 
-    def _show(self, outlook: Outlook, log: StudyLog) -> None:
+    def _show(self, outlook: Outlook) -> None:
         for trial, is_best in outlook.look():
             if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs:
                 continue  # of a worker that died, which was said then
             self.progress.ended(trial, is_best=is_best)
             if is_best:
-                log.best(outlook.tally, trial)
+                self.keeper.best(outlook.tally, trial)
         self.progress.update(
             outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s, running=outlook.running
         )
@@ -228,9 +259,6 @@ class _Run:
                 f"study {self.config.name!r} was stopped by {reason}: {outlook.standing}. "
                 "The same command goes on with it."
             )
-
-    def _save(self) -> None:
-        self.study.set_user_attr("elapsed_s", round(self.time_of.total_s, 3))
 
     def _shipper(self, delay_s: float) -> Shipper:
         from sweeps.tracking.shipper import Shipper
@@ -277,18 +305,19 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _only_run(name: str, paths: StudyPaths) -> Iterator[None]:
-    """Holds the study's lock."""
-    lock = FileLock(paths.lock)
-    if not lock.acquire():
-        holder = "another one"
-        with contextlib.suppress(OSError):
-            holder = f"process {paths.lock.read_text().strip()}"
-        raise StudyError(
-            f"one `run` at a time must work on study {name!r}, but {holder} does already; wait for it, or stop it."
-        )
+def _writable(paths: StudyPaths) -> Iterator[None]:
+    """Turns what a full disk, or a database that stays away, ends a run with into one line."""
     try:
-        lock.note(f"{os.getpid()}\n")
         yield
-    finally:
-        lock.release()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OutputError(
+            f"a study's folder must be writable, but {paths.folder} is not ({error.strerror}); make room and run "
+            "again: all that was saved is kept."
+        ) from error
+    except StorageInternalError as error:
+        raise StudyError(
+            "a study's storage must answer, but its database does not "
+            f"({reason_of(error.__cause__ or error)}); run again when it is back: all that was saved is kept."
+        ) from error

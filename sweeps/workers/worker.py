@@ -5,6 +5,7 @@ It imports NumPy, Optuna and the network, and nothing of MLflow or pandas: what 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeps.workers.order import Order
+from sweeps.workers.process import UNUSABLE
 from sweeps.workers.signals import stop_signals
 
 __all__ = ["StopFlag", "main", "work"]
@@ -53,7 +55,10 @@ def main() -> int:
         work(order, stop, _say)
     except InputError as error:
         _say(f"error: {error}")
-        return 2
+        return UNUSABLE
+    except OSError as error:  # Optuna's journal; whatever we write ourselves is an InputError by then
+        _say(f"error: a study's storage must be writable, but is not ({error.strerror or error}); make room there.")
+        return UNUSABLE
     return 0
 
 
@@ -69,10 +74,12 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     from sweeps.errors import StudyError
     from sweeps.paths import Paths
     from sweeps.study.budget import Budget, Tally
-    from sweeps.study.claims import OutOfTime, claim
+    from sweeps.study.claims import OutOfTime, Superseded, claim
     from sweeps.study.forecast import Forecast
+    from sweeps.study.liveness import Heartbeat
     from sweeps.study.objective import Bench, run_trial
     from sweeps.study.pruner import make_pruner
+    from sweeps.study.recovery import recover
     from sweeps.study.sampler import make_sampler
     from sweeps.study.space import Space
     from sweeps.study.storage import load_study
@@ -86,7 +93,12 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         raise StudyError(f"the data at {order.data} must not change during a sweep, but it did; run again.")
     train, validation = dataset.split(config.seed)
     study = load_study(
-        config.name, order.storage, study_paths, sampler=make_sampler(config, space), pruner=make_pruner(config)
+        config.name,
+        order.storage,
+        study_paths,
+        sampler=make_sampler(config, space),
+        pruner=make_pruner(config),
+        heartbeat_s=order.heartbeat_s,
     )
     left_s = None if order.left_s is None else order.left_s - (time.monotonic() - read)
     forecast = Forecast(config, space, len(train), left_s)
@@ -103,19 +115,25 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         forecast=forecast,
     )
     # The parent keeps the time, and stops what still runs when it is up.
-    budget = Budget(order.trials, queued_only=config.sampler.type == "grid")
+    budget = Budget(order.trials, queued_only=config.sampler.type == "grid", most=order.most)
     while not stop():
+        for number in recover(study, study_paths):  # of workers on other machines too, whose parents nobody may start
+            say(f"trial {number} was left behind by a worker that died, and is queued again")
         try:
             claimed = claim(study, study_paths, budget, forecast)
         except OutOfTime:
             return
         if claimed is None:
-            if budget.is_spent(Tally.of(study.get_trials(deepcopy=False))):
+            tally = Tally.of(study.get_trials(deepcopy=False))
+            if budget.is_spent(tally) or budget.is_over(tally):
                 return
             time.sleep(_IDLE_S)
             continue
         try:
-            run_trial(study, claimed.trial, bench)
+            with Heartbeat(study, claimed.trial) as heartbeat:
+                run_trial(study, claimed.trial, bench, functools.partial(claimed.check, heartbeat))
+        except Superseded:
+            say(f"trial {claimed.trial.number} is another worker's by now: this one was thought dead")
         finally:
             claimed.lock.release()
 

@@ -22,7 +22,7 @@ from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study.forecast import Forecast, duration_text
 from sweeps.study.objective import run_name
-from sweeps.study.recovery import recover
+from sweeps.study.recovery import recover, settle_checkpoints
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
 from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
@@ -89,6 +89,7 @@ def test_what_a_finished_trial_leaves(tmp_path: Path, sample: Dataset) -> None:
     attributes = trial.user_attrs
     assert sorted(path.name for path in folder.iterdir()) == [
         "events.jsonl",
+        "final.npz",
         "history.csv",
         "lock",
         "recipe.json",
@@ -269,14 +270,15 @@ def _kill_and_go_on(tmp_path: Path, tiny: Any, at: int) -> bool:
     recover(study, paths)
     while run_next(study, make_bench(config, root, tiny)):
         pass
-    recover(study, paths)
+    settle_checkpoints(study, paths)
     ((number, (state, value, _, reported, weights)),) = [
         item for item in results(config, paths).items() if item[1][0] != TrialState.FAIL
     ]
     assert state == TrialState.COMPLETE
     assert value == min(reported.values())
     assert weights == sha256_file(paths.trial(number) / "weights.npz")
-    assert not (paths.trial(number) / "checkpoint.npz").exists()
+    assert [path.name for path in paths.trial(number).glob("*.npz")].count("final.npz") == 1
+    assert not list(paths.trial(number).glob("checkpoint*"))
     recorded = kinds(paths, number)
     assert (recorded.count("start"), recorded.count("epoch")) == (1, 2)
     assert recorded[-1] == "end"
@@ -376,7 +378,7 @@ def test_a_full_disk_is_not_the_trials_fault(tmp_path: Path, tiny: Any, monkeypa
         raise OutputError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sweeps.study.objective.save_checkpoint", full)
+        patch.setattr("sweeps.study.checkpoints.save_checkpoint", full)
         with pytest.raises(OutputError):
             run_next(study, bench)
     assert study.trials[0].state == TrialState.RUNNING
@@ -393,7 +395,7 @@ def test_a_damaged_checkpoint_is_said_and_begun_anew(tmp_path: Path, tiny: Any) 
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     lines: list[str] = []
     assert run_next(study, make_bench(config, tmp_path, tiny, say=lines.append)) == TrialState.COMPLETE
-    assert "begins anew" in lines[0]
+    assert "a checkpoint is passed over" in lines[0]
     assert kinds(paths, 0).count("epoch") == 2
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,7 @@ from mnistnn.data import Dataset
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget, Tally
 from sweeps.study.claims import Claim, claim
+from sweeps.study.liveness import Owner
 from sweeps.study.recovery import MAX_LOSSES, MAX_RETRIES, fail, recover
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
@@ -73,9 +75,19 @@ def test_a_dead_trial_is_queued_again_under_its_number(study: optuna.Study, path
 def test_a_living_trial_is_left_alone(study: optuna.Study, paths: StudyPaths) -> None:
     claimed = begin(study, paths)
     began = time.monotonic()
+    assert recover(study, paths, patience_s=5.0) == []
+    assert time.monotonic() - began < 5.0
+    assert study.trials[0].state == TrialState.RUNNING
+    die(claimed)
+
+
+def test_who_leaves_is_waited_for(study: optuna.Study, paths: StudyPaths) -> None:
+    claimed = begin(study, paths)
+    orphan = replace(Owner.me(claimed.trial.number), parent=2**22 + 1)  # no process has such a number
+    claimed.lock.note(orphan.text())
+    began = time.monotonic()
     assert recover(study, paths, patience_s=0.3) == []
     assert time.monotonic() - began >= 0.3
-    assert study.trials[0].state == TrialState.RUNNING
     die(claimed)
 
 
@@ -98,7 +110,7 @@ def test_what_had_no_parameters_yet_is_given_up_but_a_baseline_is_not(study: opt
     assert Tally.of(study.trials) == Tally(waiting=1)
 
 
-@pytest.mark.parametrize("step", ["add_trial", "tell"])
+@pytest.mark.parametrize("step", ["create_new_trial", "tell"])
 def test_a_kill_during_recovery_loses_and_doubles_nothing(
     study: optuna.Study, paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -108,7 +120,7 @@ def test_a_kill_during_recovery_loses_and_doubles_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, step, dying)
+        patch.setattr(optuna.Study if step == "tell" else type(study._storage), step, dying)
         with pytest.raises(KeyboardInterrupt):
             recover(study, paths)
     again = load_study(CONFIG.name, None, paths)

@@ -214,7 +214,7 @@ def test_there_is_nothing_to_repair_in_a_database(paths: StudyPaths, tmp_path: P
 
 
 def _hold(path: str, ready: multiprocessing.synchronize.Event) -> None:
-    JournalLock(path).acquire()
+    JournalLock(Path(path)).acquire()
     ready.set()
     multiprocessing.Event().wait()
 
@@ -229,7 +229,7 @@ def test_the_lock_of_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
     assert ready.wait(20)
     writer.kill()
     writer.join()
-    lock = JournalLock(path)
+    lock = JournalLock(Path(path))
     assert lock.acquire()
     lock.release()
 
