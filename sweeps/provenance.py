@@ -6,12 +6,13 @@ import functools
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["commit", "versions"]
+__all__ = ["changes", "commit", "made_by", "show_changes", "versions"]
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +46,33 @@ def versions() -> dict[str, str]:
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+def made_by() -> dict[str, str | None]:
+    """Returns the versions and the commit, by name: all that a result's bytes depend on besides data and seed."""
+    return {**versions(), "commit": commit()}
+
+
+def changes(then: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
+    """Returns what has changed since a result was made: by name, the value then and the value now.
+
+    Args:
+        then: what `made_by` said when it was made. What is not known of that time is no change.
+    """
+    now = made_by()
+    return {
+        name: (old, now[name] or "unknown") for name, old in then.items() if old and name in now and old != now[name]
+    }
+
+
+def show_changes(changed: Mapping[str, tuple[str, str]]) -> str:
+    """Returns in one line what `changes` found: "numpy 2.3.1, now 2.4.0"."""
+    return "; ".join(f"{name} {_short(name, old)}, now {_short(name, new)}" for name, (old, new) in changed.items())
+
+
+def _short(name: str, value: str) -> str:
+    commit, dash, dirty = value.partition("-")
+    return f"{commit[:10]}{dash}{dirty}" if name == "commit" else value
 
 
 def _git(*arguments: str) -> str | None:

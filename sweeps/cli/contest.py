@@ -13,7 +13,7 @@ import click
 from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
 
-__all__ = ["ensemble", "submit"]
+__all__ = ["ensemble", "submit", "verify"]
 
 
 @click.command()
@@ -67,7 +67,7 @@ def submit(
     """Write the answers of a study's ensemble for a contest.
 
     FILE may be IDX, .npy, .npz, whitespace text, Kaggle's CSV, a PNG or a folder of PNGs. A manifest beside the answers
-    says what they were made from.
+    says what they were made from, and `verify` makes them again from it.
     """
     from sweeps.ensemble import write_submission
 
@@ -76,3 +76,23 @@ def submit(
     manifest = write_submission(read_study(study, overrides, seed), root=project_root(), dataset=find, **chosen)
     text = f"submission  {chosen['output']}\nmanifest    {manifest}"
     show_as(text, json.loads(manifest.read_text(encoding="utf-8")), as_json)
+
+
+@click.command()
+@click.argument("manifest", type=PATH)
+@click.option(
+    "--input", type=PATH, metavar="FILE", help="The images.  [default: those of that name, beside it or in this folder]"
+)
+@options("data_dir", "json", "quiet")
+def verify(manifest: Path, input: Path | None, data_dir: Path | None, as_json: bool, quiet: bool) -> int:
+    """Make a submission again from its manifest, and compare.
+
+    The same versions on the same machine give the same bytes; others shall give the same labels, and by how much the
+    probabilities differ is said. Nothing is written. The exit code is 1 if a label differs.
+    """
+    from sweeps.ensemble.verify import verify_submission
+
+    find = functools.partial(find_data, data_dir, quiet)
+    found = verify_submission(manifest, root=project_root(), dataset=find, input=input, echo=log_to(quiet))
+    show_as(found.text(), found.to_dict(), as_json)
+    return found.exit_code

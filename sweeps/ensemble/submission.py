@@ -1,4 +1,7 @@
-"""A contest's submission: the ensemble's answer to each image, and a manifest that says what it was made from."""
+"""A contest's submission: the ensemble's answer to each image, and a manifest that says what it was made from.
+
+What a manifest names is whole before the manifest is: the probabilities are written first, then the answers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from mnistnn.data import Dataset, read_images
 from mnistnn.data.dataset import FILES
 from mnistnn.errors import OutputError, nearest
 from mnistnn.files import atomic_write, sha256_bytes
-from mnistnn.types import Ints
+from mnistnn.types import Floats, Ints
+from sweeps.ensemble.answers import FORMATS, probs_path, save_answer_probs
 from sweeps.ensemble.build import Echo, build_ensemble, to_stderr
 from sweeps.ensemble.members import load_network
 from sweeps.ensemble.probs import PROBS, load_test_probs
@@ -26,19 +30,9 @@ from sweeps.provenance import commit, versions
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
 
-__all__ = ["FORMATS", "manifest_path", "write_submission"]
+__all__ = ["MANIFEST_FORMAT", "manifest_path", "write_submission"]
 
-
-def _kaggle(digits: Ints) -> str:
-    return "ImageId,Label\n" + "".join(f"{number},{digit}\n" for number, digit in enumerate(digits, start=1))
-
-
-def _digits(digits: Ints) -> str:
-    return "".join(f"{digit}\n" for digit in digits)
-
-
-#: How answers are written: Kaggle's columns with ids from 1, or one digit a line.
-FORMATS: dict[str, Callable[[Ints], str]] = {"kaggle": _kaggle, "digits": _digits}
+MANIFEST_FORMAT = 1
 
 
 def manifest_path(output: Path) -> Path:
@@ -59,6 +53,8 @@ def write_submission(
     echo: Echo = to_stderr,
 ) -> Path:
     """Writes the answers of the study's ensemble, which is built first if there is none, and their manifest.
+
+    Beside them lie the probabilities that they were chosen by, for `verify` to compare with.
 
     Args:
         config: the study.
@@ -90,16 +86,20 @@ def write_submission(
     find = dataset if callable(dataset) else lambda: dataset
     report = _ensemble(config, root, find, storage_url, tracking_uri, echo)
     if input is None or read is None:
-        answers, source = _of_test_images(report, find(), Paths(root), echo)
+        probs, source = _of_test_images(report, find(), Paths(root), echo)
     else:
-        answers = report.ensemble(Paths(root).study(config.name)).predict(read.images)
-        source = {"name": _name(input), "format": read.format, "digest": read.digest, "images": len(answers)}
-    text = FORMATS[format](answers).encode()
+        probs = report.ensemble(Paths(root).study(config.name)).predict_proba(read.images)
+        source = {"name": _name(input), "format": read.format, "digest": read.digest, "images": len(probs)}
+    text = FORMATS[format](cast("Ints", probs.argmax(axis=1))).encode()
+    kept = probs_path(output)
+    probs_digest = save_answer_probs(kept, probs)
     with atomic_write(target) as file:
         file.write(text)
+    written = {"name": output.name, "format": format, "sha256": sha256_bytes(text)}
     manifest = manifest_path(output)
     with atomic_write(manifest, "w") as file:
-        json.dump(_manifest(report, source, output.name, format, text), file, indent=2, ensure_ascii=False)
+        values = _manifest(report, source, written, {"name": kept.name, "sha256": probs_digest})
+        json.dump(values, file, indent=2, ensure_ascii=False)
         file.write("\n")
     return manifest
 
@@ -124,8 +124,8 @@ def _ensemble(
     return report
 
 
-def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: Echo) -> tuple[Ints, dict[str, Any]]:
-    """Returns the ensemble's answers for the test images, which are opened only if it does not keep them.
+def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: Echo) -> tuple[Floats, dict[str, Any]]:
+    """Returns the ensemble's probabilities for the test images, which are opened only if it does not keep them.
 
     Raises:
         StudyError: the study was run on other data.
@@ -150,7 +150,7 @@ def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: E
         test = data.open_test(f"submission of study {report.study}", paths.test_ledger)
         echo(f"{said} (opened {test.openings} times)")
         probs, origin = ensemble.predict_proba(test.images), "predicted for this submission"
-    return cast("Ints", probs.argmax(axis=1)), {
+    return probs, {
         "name": f"test images of {data.name}",
         "digest": data.digests[FILES.index("t10k-images-idx3-ubyte")],
         "data_digest": data.digest,
@@ -159,13 +159,16 @@ def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: E
     }
 
 
-def _manifest(report: EnsembleReport, source: dict[str, Any], output: str, format: str, text: bytes) -> dict[str, Any]:
+def _manifest(
+    report: EnsembleReport, source: dict[str, Any], output: dict[str, str], probabilities: dict[str, str]
+) -> dict[str, Any]:
     """Says all that the answers depend on; names of files, but no paths."""
     return {
-        "format": 1,
+        "format": MANIFEST_FORMAT,
         "study": report.study,
         "input": source,
-        "output": {"name": output, "format": format, "sha256": sha256_bytes(text)},
+        "output": output,
+        "probabilities": probabilities,
         "ensemble": {
             "digest": report.digest,
             "method": report.method,
@@ -201,7 +204,7 @@ def _writable(output: Path, input: Path | None) -> Path:
             raise refuse("is a folder" if target.is_dir() else "is no plain file")
         if input is not None and target == Path(os.path.realpath(input)):
             raise refuse("is the input")
-        for path in (target, manifest_path(output)):
+        for path in (target, manifest_path(output), probs_path(output)):
             folder = next(parent for parent in path.absolute().parents if parent.exists())
             # As `atomic_write` will name it: a name may be too long only with what is put around it.
             with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=".tmp"):

@@ -77,6 +77,10 @@ def test_the_manifest_says_what_the_answers_depend_on(built: Home, images: Path,
         }
     assert {"python", "numpy", "blas"} <= manifest["versions"].keys()
     assert str(tmp_path) not in json.dumps(manifest)
+    kept = tmp_path / "out.csv.probs.npz"
+    assert manifest["probabilities"] == {"name": kept.name, "sha256": sha256_file(kept)}
+    with np.load(kept) as file:
+        assert np.array_equal(file["probs"], ensemble.predict_proba(np.load(images)))
 
 
 def test_the_same_input_gives_the_same_bytes(built: Home, images: Path, tmp_path: Path) -> None:
@@ -265,6 +269,7 @@ def test_damaged_weights_leave_the_last_submission_as_it_was(built: Home, images
         "home",
         "out.csv",
         "out.csv.manifest.json",
+        "out.csv.probs.npz",
     ]
 
 

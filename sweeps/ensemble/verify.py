@@ -1,0 +1,300 @@
+"""A submission made again from its manifest, and held against the one that was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from mnistnn.checkpoint import load_model
+from mnistnn.data import Dataset, read_images
+from mnistnn.data.dataset import FILES as DATA_FILES
+from mnistnn.errors import CheckpointError, DataError, InputError
+from mnistnn.files import sha256_bytes, sha256_file
+from mnistnn.npz import open_plain
+from mnistnn.types import Floats, Ints, UInt8s
+from sweeps.ensemble.answers import FORMATS, load_answer_probs, parse_answers
+from sweeps.ensemble.averaging import Ensemble, average
+from sweeps.ensemble.build import Echo, to_stderr
+from sweeps.ensemble.manifest import Manifest, ManifestError, ManifestMember, read_manifest
+from sweeps.ensemble.members import BLOCK, Member
+from sweeps.ensemble.probs import PROBS, load_test_probs
+from sweeps.paths import Paths, StudyPaths
+from sweeps.provenance import changes, show_changes
+
+__all__ = ["Verification", "verify_submission"]
+
+_LINE_BYTES = 16  # the longest line of an answer: an image's number, a comma, a digit and two ends of line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What making a submission again came to.
+
+    Attributes:
+        name: the submission's.
+        study: the study's.
+        members: how many nets answered.
+        images: how many answers there are.
+        sha256: the digest that the manifest names.
+        rebuilt_sha256: that of the answers as they came out now.
+        differing: how many answers came out otherwise than recorded; None where the bytes differ, and nothing is left
+            to count by.
+        file_differing: how many answers in the file beside the manifest are others than came out now; None where there
+            is no such file, or it holds no such answers.
+        is_foreign: whether the file beside the manifest is something else.
+        probs_difference: the largest difference between a probability kept then and the one that came out now; None
+            where none were kept.
+        changed: what has changed since, of versions and commit: then and now.
+        notes: what else there is to say.
+    """
+
+    name: str
+    study: str
+    members: int
+    images: int
+    sha256: str
+    rebuilt_sha256: str
+    differing: int | None
+    file_differing: int | None
+    is_foreign: bool
+    probs_difference: float | None
+    changed: dict[str, tuple[str, str]]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def same_bytes(self) -> bool:
+        """Whether the answers came out as the manifest has them, byte by byte."""
+        return self.sha256 == self.rebuilt_sha256
+
+    @property
+    def is_same(self) -> bool:
+        """Whether no answer differs, neither from the manifest's nor from those in the file beside it."""
+        return self.differing == 0 and not self.file_differing and not self.is_foreign
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is the same, else 1."""
+        return 0 if self.is_same else 1
+
+    @property
+    def _verdict(self) -> str:
+        if self.is_same:
+            return "the same bytes" if self.same_bytes else "the same labels"
+        return "as recorded, but the file is another" if self.same_bytes else "different"
+
+    def text(self) -> str:
+        """Returns what a user reads."""
+        lines = [f"{self.name}: {self._verdict}"]
+        answers = f"{self.images:,} by {self.members} {'net' if self.members == 1 else 'nets'} of study {self.study}"
+        if self.same_bytes:
+            answers += f", as recorded (sha256 {self.sha256[:12]}…)"
+        elif self.differing is None:
+            answers += f"; not as recorded (sha256 {self.rebuilt_sha256[:12]}…, not {self.sha256[:12]}…)"
+        else:
+            answers += f"; {self.differing:,} differ from what was recorded"
+        lines.append(f"  answers        {answers}")
+        if self.is_foreign:
+            lines.append("  the file       is not the submission that the manifest describes")
+        elif self.file_differing:
+            answers = "answer" if self.file_differing == 1 else "answers"
+            lines.append(f"  the file       has {self.file_differing:,} other {answers}: it was changed afterwards")
+        if self.probs_difference is None:
+            lines.append("  probabilities  none were kept to compare with")
+        elif self.probs_difference == 0:
+            lines.append("  probabilities  as recorded, to the last bit")
+        else:
+            lines.append(f"  probabilities  differ by at most {self.probs_difference:.2g}")
+        if self.changed:
+            lines.append(f"  made by        {show_changes(self.changed)}")
+        return "\n".join([*lines, *(f"  note           {note}" for note in self.notes)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
+        return {
+            "submission": self.name,
+            "study": self.study,
+            "same": self.is_same,
+            "same_bytes": self.same_bytes,
+            "images": self.images,
+            "members": self.members,
+            "sha256": self.sha256,
+            "rebuilt_sha256": self.rebuilt_sha256,
+            "differing": self.differing,
+            "file_differing": self.file_differing,
+            "file_is_foreign": self.is_foreign,
+            "probs_difference": self.probs_difference,
+            "changed": {name: {"then": then, "now": now} for name, (then, now) in self.changed.items()},
+            "notes": list(self.notes),
+        }
+
+
+def verify_submission(
+    path: Path, *, root: Path, dataset: Callable[[], Dataset], input: Path | None = None, echo: Echo = to_stderr
+) -> Verification:
+    """Makes a submission again from its manifest, by the nets that it names, and writes nothing.
+
+    Args:
+        path: the manifest.
+        root: the project's folder, where the study is.
+        dataset: finds the study's data set; asked only where the answers are for its test images, which are opened for
+            it (and counted): what the ensemble keeps of them would be its own witness.
+        input: the images; by default those of the name in the manifest, beside it or in the current folder.
+        echo: takes lines of progress.
+
+    Raises:
+        ManifestError: the manifest is missing, damaged, of another version, or contradicts itself.
+        CheckpointError: a member's weights are nowhere to be found.
+        DataError: the images are not, or are others.
+    """
+    manifest = read_manifest(path)
+    paths = Paths(root).study(manifest.study)
+    _check_digest(manifest, paths)
+    files = [_find_weights(member, manifest.study, paths, root) for member in manifest.ensemble.members]
+    kept, notes = _kept_probs(manifest, path.parent)
+    images = _find_images(manifest, path, input, dataset, Paths(root), echo)
+    echo(f"answering for {len(images):,} images by {len(files)} of the nets of study {manifest.study}")
+    probs = average(_predict(files, images), [member.weight for member in manifest.ensemble.members])
+    digits = cast("Ints", probs.argmax(axis=1))
+    rebuilt = sha256_bytes(FORMATS[manifest.output.format](digits).encode())
+    found, file_digits = _beside(manifest, path.parent)
+    recorded = digits if rebuilt == manifest.output.sha256 else None
+    if recorded is None and found == manifest.output.sha256:
+        recorded = file_digits
+    if recorded is None and kept is not None:
+        recorded = cast("Ints", kept.argmax(axis=1))
+    return Verification(
+        name=manifest.output.name,
+        study=manifest.study,
+        members=len(files),
+        images=len(digits),
+        sha256=manifest.output.sha256,
+        rebuilt_sha256=rebuilt,
+        differing=None if recorded is None else int(np.sum(recorded != digits)),
+        file_differing=None if file_digits is None else int(np.sum(file_digits != digits)),
+        is_foreign=found not in (None, manifest.output.sha256) and file_digits is None,
+        probs_difference=None if kept is None else float(np.abs(kept - probs).max()),
+        changed=changes(manifest.made_by),
+        notes=tuple(notes),
+    )
+
+
+def _check_digest(manifest: Manifest, paths: StudyPaths) -> None:
+    """Raises ManifestError where members and weights are not those that the ensemble's digest stands for."""
+    entries = manifest.ensemble.members
+    members = tuple(Member(each.trial, "", each.weights_sha256, 0.0) for each in entries)
+    ensemble = Ensemble(manifest.study, members, tuple(each.weight for each in entries), paths)
+    if ensemble.digest != manifest.ensemble.digest:
+        raise ManifestError(
+            f"a manifest's members must be those of its ensemble (digest {manifest.ensemble.digest[:12]}…), but they "
+            f"come to {ensemble.digest[:12]}…: it was changed; take the one that was written beside the submission."
+        )
+
+
+def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: Path) -> Path:
+    """Returns a file with a member's weights: the trial's own, or the copy among the artifacts of its MLflow run.
+
+    Raises:
+        CheckpointError: there is none with the manifest's digest.
+    """
+    candidates = [paths.trial(member.trial) / "weights.npz"]
+    if member.run_id is not None:
+        candidates += Paths(root).mlruns.glob(f"artifacts/*/{member.run_id}/artifacts/weights.npz")
+    for path in candidates:
+        try:
+            if path.is_file() and sha256_file(path) == member.weights_sha256:
+                return path
+        except OSError:
+            continue
+    raise CheckpointError(
+        f"a submission is made again by the weights of its members, but those of trial {member.trial} of study "
+        f"{study!r} (sha256 {member.weights_sha256[:12]}…) are neither in its folder nor among its run's artifacts; "
+        f"`replay {study} {member.trial} --keep` makes them again."
+    )
+
+
+def _predict(files: list[Path], images: UInt8s) -> Iterator[Floats]:
+    """Yields each net's softmax outputs, one net in memory at a time, as the ensemble itself does."""
+    for file in files:
+        yield load_model(file, batch_size=BLOCK).predict_proba(cast("Floats", images))
+
+
+def _find_images(
+    manifest: Manifest, path: Path, given: Path | None, dataset: Callable[[], Dataset], paths: Paths, echo: Echo
+) -> UInt8s:
+    """Returns the images that the answers are for.
+
+    Raises:
+        DataError: they are not there, or others.
+    """
+    if manifest.input.data_digest is not None:
+        if given is not None:
+            raise DataError(
+                f"--input must be left out where the answers are for the {manifest.input.name}, but got {given}; name "
+                "the data set by --data-dir."
+            )
+        return _open_test_images(manifest, dataset(), paths, echo)
+    name = manifest.input.name
+    refusal: InputError | None = None
+    for candidate in [given] if given is not None else [path.parent / name, Path(name)]:
+        if given is None and not candidate.exists():
+            continue
+        try:
+            read = read_images(candidate)
+        except InputError as error:
+            refusal = error
+            continue
+        if read.digest == manifest.input.digest and len(read) == manifest.input.images:
+            return read.images
+        refusal = DataError(
+            f"the images must be those that were answered for (sha256 {manifest.input.digest[:12]}…), but {candidate} "
+            f"holds others ({read.digest[:12]}…); name the right ones by --input."
+        )
+    raise refusal or DataError(
+        f"the images that were answered for must be there, but {name} is neither beside the manifest nor in this "
+        "folder; name them by --input."
+    )
+
+
+def _open_test_images(manifest: Manifest, data: Dataset, paths: Paths, echo: Echo) -> UInt8s:
+    wanted = manifest.input
+    if (data.digest, data.digests[DATA_FILES.index("t10k-images-idx3-ubyte")]) != (wanted.data_digest, wanted.digest):
+        raise DataError(
+            f"the answers are for the {wanted.name} (data digest {str(wanted.data_digest)[:12]}…), but {data.name} is "
+            f"other data ({data.digest[:12]}…); name the same --data-dir."
+        )
+    study = paths.study(manifest.study)
+    test = data.open_test(f"verify submission of study {manifest.study}", paths.test_ledger)
+    known = load_test_probs(
+        study.ensemble / PROBS, ensemble=manifest.ensemble.digest, data=data.digest, count=data.test_count
+    )
+    besides = "; the ensemble keeps its answers for them, but shall give them again" if known is not None else ""
+    echo(f"test images of {data.name}: opened {test.openings} times{besides}")
+    return test.images
+
+
+def _kept_probs(manifest: Manifest, folder: Path) -> tuple[Floats | None, list[str]]:
+    """Returns the probabilities that were kept beside the submission, or why they cannot be compared with."""
+    if manifest.probabilities is None:
+        return None, []
+    path = folder / manifest.probabilities.name
+    try:
+        return load_answer_probs(path, manifest.probabilities.sha256, manifest.input.images), []
+    except CheckpointError as error:
+        return None, [str(error)]
+
+
+def _beside(manifest: Manifest, folder: Path) -> tuple[str | None, Ints | None]:
+    """Returns digest and answers of the submission beside the manifest; None, None without one."""
+    most = (manifest.input.images + 1) * _LINE_BYTES
+    try:
+        with open_plain(folder / manifest.output.name) as file:
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        return None, None
+    except (OSError, ValueError):
+        return "", None
+    return sha256_bytes(data), parse_answers(data, manifest.output.format, manifest.input.images)
