@@ -39,7 +39,7 @@ class Cursor:
     def _is_sound(self) -> bool:
         offset: object = self.offset
         texts: tuple[object, ...] = (self.store, self.key, self.name, self.run_id or "")
-        return isinstance(offset, int) and offset >= 0 and all(isinstance(text, str) for text in texts)
+        return type(offset) is int and 0 <= offset < 1 << 63 and all(isinstance(text, str) for text in texts)
 
     def save(self, folder: Path) -> None:
         """Replaces the cursor in `folder`. It is not synced to the disk: an older one only sends more again."""

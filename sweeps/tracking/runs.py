@@ -98,6 +98,8 @@ class _Delivery:
             file.seek(self.cursor.offset)
             chunk = file.read(_CHUNK)
             whole = chunk[: chunk.rfind(b"\n") + 1]  # a line without its end is still being written
+            if not whole and len(chunk) == _CHUNK:
+                whole = chunk  # but none of ours is as long: it is damage, and passed over
             if not whole:
                 return self.cursor.offset
             for events, size in batches(whole):
@@ -175,9 +177,9 @@ class _Delivery:
         self._log(metrics, tags={"nonfinite": ", ".join(odd)} if odd else {})
 
     def _artifact(self, event: Event) -> None:
-        path = (self.folder / text_of(event["file"])).resolve()
-        if not path.is_relative_to(self.folder.resolve()) or not path.exists():
-            self.warn(f"warning: the artifact {event['file']} of {self.folder} is not there; it is passed over.")
+        path = _inside(self.folder, text_of(event["file"]))
+        if path is None:
+            self.warn(f"warning: the artifact {event['file']!r} of {self.folder} is not there; it is passed over.")
             return
         folder = "/".join(part for part in text_of(event["folder"]).split("/") if part not in ("", ".", ".."))
         self.mlflow.log_artifact(self._id, str(path), folder or None)
@@ -254,6 +256,15 @@ class _Delivery:
         while metrics or some_params or some_tags:
             self.mlflow.log_batch(self._id, metrics[:MAX_METRICS], some_params[:MAX_PAIRS], some_tags[:MAX_PAIRS])
             metrics, some_params, some_tags = metrics[MAX_METRICS:], some_params[MAX_PAIRS:], some_tags[MAX_PAIRS:]
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    """Returns the file called `name` in a folder, or None if there is none, or a link leads out of the folder."""
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, a circle of links
+        return None
 
 
 @contextlib.contextmanager
