@@ -32,6 +32,9 @@ def dotted(path: Sequence[str]) -> str:
 def shown(value: object) -> str:
     """Returns a value as an error line shows it: short, and on one line."""
     plain = isinstance(value, bool | str | list | dict)
-    text = json.dumps(value, default=str, ensure_ascii=False) if plain else repr(value)
-    text = " ".join(text.splitlines())
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False) if plain else repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.splitlines()))
     return text if len(text) <= 80 else text[:77] + "…"

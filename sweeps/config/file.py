@@ -15,9 +15,11 @@ from sweeps.config.model import StudyConfig, build
 from sweeps.errors import ConfigError
 from sweeps.paths import Paths
 
-__all__ = ["load_study"]
+__all__ = ["find_study", "load_study", "parse_value"]
 
-_LARGEST_BYTES = 1_000_000
+_LARGEST_BYTES = 250_000  # a hundred times as many as ours have
+# Characters of a line: a key of thousands of dots takes gigabytes to read.
+_LONGEST_LINE = 4000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -32,7 +34,7 @@ def load_study(name_or_path: str | Path, *, root: Path, overrides: Sequence[str]
     Raises:
         ConfigError: there is no such file, it is no TOML, or a key or value breaks a rule; one line that names it.
     """
-    path = _find(str(name_or_path), root)
+    path = find_study(str(name_or_path), root)
     shown_path = " ".join(str(path.relative_to(root) if path.is_relative_to(root) else path).splitlines())
     tables = _read(path, shown_path)
     set_paths = {_override(tables, override): override for override in overrides}
@@ -48,7 +50,12 @@ def load_study(name_or_path: str | Path, *, root: Path, overrides: Sequence[str]
         raise ConfigError(f"{shown_path}: {fault}") from None
 
 
-def _find(name_or_path: str, root: Path) -> Path:
+def find_study(name_or_path: str, root: Path) -> Path:
+    """Returns the file of the study that is called so, or lies there.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if "\0" in name_or_path or not name_or_path.strip():
         raise ConfigError(f"a study must be the name or the path of a TOML, but got {shown(name_or_path)}.")
     if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".toml"):
@@ -72,13 +79,27 @@ def _read(path: Path, shown_path: str) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
         if len(content) > _LARGEST_BYTES:
-            raise ConfigError(f"{shown_path}: a study's file must be below 1 MB, but is larger; is it the right one?")
-        return tomllib.loads(content.decode())
+            rule = f"a study's file must have at most {_LARGEST_BYTES:,} bytes, but has more; is it the right one?"
+            raise ConfigError(f"{shown_path}: {rule}")
+        return _parse(content.decode())
     except OSError as error:
         raise ConfigError(f"{shown_path}: must be readable, but: {error.strerror}; see to its permissions.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         reason = " ".join(str(error).split())
         raise ConfigError(f"{shown_path}: must be TOML, but: {reason}; correct it there.") from None
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Reads TOML whose lines are such as people write.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    if max(map(len, text.split("\n"))) > _LONGEST_LINE:
+        raise ValueError(f"a line is longer than {_LONGEST_LINE:,} characters")
+    return tomllib.loads(text)
 
 
 def _override(tables: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -93,18 +114,18 @@ def _override(tables: dict[str, Any], override: str) -> tuple[str, ...]:
         if not isinstance(table, dict):
             here = ".".join(keys[:depth])
             raise ConfigError(f"--set {shown(override)}: {here} must be a table, but is {shown(table)}; set that.")
-    value = _value(text.strip())
+    value = parse_value(text.strip())
     if keys == ("pruner", "type") and value != table.get("type", "median"):
         table.clear()  # the file's other keys are those of another pruner
     table[keys[-1]] = value
     return keys
 
 
-def _value(text: str) -> Any:
-    """Reads a value as TOML would; what is none is taken as a string."""
+def parse_value(text: str) -> Any:
+    """Reads a value of the command line as TOML would; what is none is taken as a string."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = _parse(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
     value = parsed["value"]
     # A date is none of our values, but 2024-01-01 may be a name.

@@ -44,6 +44,8 @@ _SPACE_KEYS = (
     ("search",),
 )
 
+_DEEPEST = 8  # search.optimizer.adam.learning_rate.low are five
+
 
 class StudyConfig(Section):
     """All that a study's file says. Build it with `load_study` or `from_dict`."""
@@ -138,6 +140,9 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
     Raises:
         Fault: they break a rule.
     """
+    for name, table in tables.items():
+        if _is_deeper(table, _DEEPEST):
+            raise Fault((name,), f"must be nested at most {_DEEPEST} deep, but is deeper; write it flat.")
     try:
         config = StudyConfig.model_validate(tables)
     except ValidationError as error:
@@ -160,6 +165,18 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
     if config.sampler.type == "grid":
         space.check_enumerated()
     return config
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, Mapping | list)
+            for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+        ]
+    return bool(level)
 
 
 def _fault(error: ValidationError, tables: Mapping[str, Any]) -> Fault:

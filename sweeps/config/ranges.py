@@ -10,7 +10,10 @@ from mnistnn.domains import Choice, Domain, FloatRange, IntRange
 from mnistnn.errors import SpecError, nearest
 from sweeps.config.fault import Fault, shown
 
-__all__ = ["Path", "read_domain"]
+__all__ = ["Path", "legal_value", "read_domain"]
+
+_MOST_WHOLE = 1 << 53  # what a float holds
+_MOST_STEPS = 10_000  # of a range, for a grid takes them all
 
 Path = tuple[str, ...]
 
@@ -32,12 +35,17 @@ def read_domain(path: Path, value: object, legal: Domain) -> Domain:
         return _choice(path, value, legal)
     if isinstance(value, dict):
         return _range(path, value, legal)
-    return Choice(_one(path, value, legal))
+    return Choice(legal_value(path, value, legal))
 
 
-def _one(path: Path, value: object, legal: Domain) -> Any:
+def legal_value(path: Path, value: object, legal: Domain) -> Any:
+    """Returns one value as its domain has it: a whole number may stand for a float.
+
+    Raises:
+        Fault: it lies outside of `legal`.
+    """
     if isinstance(legal, FloatRange) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < _MOST_WHOLE else math.inf
     if not legal.contains(value):
         remedy = "take one of those."
         if isinstance(legal, Choice) and isinstance(value, str):
@@ -48,7 +56,7 @@ def _one(path: Path, value: object, legal: Domain) -> Any:
 
 def _choice(path: Path, values: list[Any], legal: Domain) -> Choice:
     try:
-        return Choice(*(_one(path, value, legal) for value in values))
+        return Choice(*(legal_value(path, value, legal) for value in values))
     except SpecError as error:
         raise Fault(path, f"does not hold: {error}") from None
 
@@ -70,6 +78,10 @@ def _range(path: Path, table: Mapping[str, Any], legal: Domain) -> Domain:
         made = _made(low, high, step, log, legal)
     except SpecError as error:
         raise Fault(path, f"is no range: {error}") from None
+    if step is not None and (high - low) / step > _MOST_STEPS:
+        raise Fault(
+            (*path, "step"), f"must part the range in at most {_MOST_STEPS:,}, but got {step!r}; take a larger one."
+        )
     if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
         raise Fault(
             path, f"must be whole steps from low to high, but got ({low=}, {high=}, {step=}); move one of them."
@@ -85,7 +97,7 @@ def _made(low: Any, high: Any, step: Any, log: bool, legal: FloatRange | IntRang
 
 def _end(path: Path, key: str, value: object, legal: FloatRange | IntRange) -> Any:
     """An end of the range: a value that is legal itself."""
-    return _one((*path, key), value, legal)
+    return legal_value((*path, key), value, legal)
 
 
 def _step(path: Path, step: Any, legal: FloatRange | IntRange) -> Any:

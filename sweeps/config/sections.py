@@ -39,8 +39,10 @@ def _seconds(value: object) -> object:
     return parse_duration(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
-Count = Annotated[int, Field(ge=1)]
-LargeCount = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+# No more than a database, or a line of JSON, can hold: beyond that nothing is meant.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+CountFrom0 = Annotated[int, Field(ge=0, le=10**9)]
+LargeCount = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10**15)]
 
 
 class Section(BaseModel):
@@ -55,7 +57,7 @@ class Study(Section):
     name: str = Field(pattern=NAME_PATTERN)
     metric: Literal["val_loss", "val_accuracy"] = "val_loss"
     direction: Literal["minimize", "maximize"]
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
     baselines: list[str] = []
 
     @model_validator(mode="before")
@@ -86,8 +88,8 @@ class Median(Section):
     """Stop a trial whose best epoch so far is worse than the median of the others at the same epoch."""
 
     type: Literal["median"] = "median"
-    startup_trials: int = Field(default=5, ge=0)
-    warmup_epochs: int = Field(default=1, ge=0)
+    startup_trials: CountFrom0 = 5
+    warmup_epochs: CountFrom0 = 1
     interval_epochs: Count = 1
     min_trials: Count = 1
 
@@ -97,7 +99,7 @@ class SuccessiveHalving(Section):
 
     type: Literal["successive_halving"]
     min_epochs: Count = 1
-    reduction_factor: int = Field(default=3, ge=2)
+    reduction_factor: int = Field(default=3, ge=2, le=1000)
 
 
 class Hyperband(Section):
@@ -105,7 +107,7 @@ class Hyperband(Section):
 
     type: Literal["hyperband"]
     min_epochs: Count = 1
-    reduction_factor: int = Field(default=3, ge=2)
+    reduction_factor: int = Field(default=3, ge=2, le=1000)
 
 
 class NoPruner(Section):

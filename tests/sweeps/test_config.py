@@ -147,7 +147,7 @@ def test_a_bad_value_is_one_line_that_names_it(override: str, message: str) -> N
         ("budget = 3\n", "studies/mine.toml: budget must be a table, but got 3"),
         ("[budget\n", "studies/mine.toml: must be TOML, but:"),
         ("a = " + "[" * 5000, "studies/mine.toml: must be TOML, but:"),
-        ("#" * 1_000_001, "studies/mine.toml: a study's file must be below 1 MB"),
+        ("#" * 250_001, "studies/mine.toml: a study's file must have at most 250,000 bytes"),
         (
             TINY + "[fixed.schedule.one_cycle]\n[search]\nschedule = 3\n",
             "search.schedule must not also stand in [fixed]",
