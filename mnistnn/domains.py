@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_type_hints
@@ -11,6 +10,9 @@ from typing import Any, TypeAlias, get_type_hints
 from mnistnn.errors import SpecError
 
 __all__ = ["Choice", "Domain", "FloatRange", "IntRange", "domains_of"]
+
+
+_STEP_TOLERANCE = 1e-8  # of a step: a tenth is no binary number
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class FloatRange:
 
     def contains(self, value: object) -> bool:
         """Says whether `value` is a number of this range."""
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return number and self.low <= value <= self.high  # type: ignore[operator]  # a number, as just seen
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return abs(steps - round(steps)) < _STEP_TOLERANCE
 
     def __str__(self) -> str:
         return f"a number from {self.low:g} to {self.high:g}"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sweeps.config.legal import AUGMENT, BLOCK, NET, NET_DEFAULTS, NONE, TRAINING, slots
 
-__all__ = ["architecture_label", "plain_columns"]
+__all__ = ["architecture_label", "bare_names", "block_columns", "plain_columns"]
 
 _SHORT: Final = {"batch_norm": "bn"}
 _PLURAL: Final = {"kernel": "kernels", "pool": "pools"}
@@ -46,19 +46,24 @@ def plain_columns(values: Mapping[str, Any], space: Iterable[str]) -> dict[str, 
         values: all values of a trial.
         space: all plain names of its study, so that every trial has the same columns.
     """
-    bare = _bare_names(space)
+    bare = bare_names(space)
     blocks = {f"{name}_{number}": name for name in BLOCK for number in range(1, values["blocks"] + 1)}
     shown: dict[str, Any] = {}
     for name, value in values.items():
         if name in blocks:
-            column = _PLURAL.get(blocks[name], blocks[name])
+            column = block_columns()[blocks[name]]
             shown[column] = f"{shown[column]}-{int(value)}" if column in shown else f"{int(value)}"
         else:
             shown[bare.get(name, name)] = value
     return shown
 
 
-def _bare_names(space: Iterable[str]) -> dict[str, str]:
+def block_columns() -> dict[str, str]:
+    """Returns the column of each field of a block: that of `kernel` is "kernels"."""
+    return {name: _PLURAL.get(name, name) for name in BLOCK}
+
+
+def bare_names(space: Iterable[str]) -> dict[str, str]:
     """Returns the names to show for "spec.field": the field's alone where no other column is called so."""
     known = slots()
     optimizer = known["optimizer"]

@@ -123,10 +123,7 @@ class FeasibleSampler(BaseSampler):
         Raises:
             ConfigError: nothing that was drawn is a possible architecture.
         """
-        trial = create_trial(state=TrialState.RUNNING)
-        trial.number = len(study.get_trials(deepcopy=False))
-        study._thread_local.cached_all_trials = None  # as `ask` does: the trials are read again
-        filtered: Any = _Unwritten(optuna.pruners._filter_study(study, trial))  # as the trial will see it
+        filtered, trial = _as_seen_by_next(study)
         farthest, reason = -1.0, None
         for draw in itertools.islice(self._timed_draws(filtered, trial), _TIMED_DRAWS):
             drawn = self._walk(draw, {}, {})
@@ -138,6 +135,33 @@ class FeasibleSampler(BaseSampler):
         if farthest < 0:
             raise nothing_possible(reason)
         return farthest
+
+    def complete(
+        self,
+        study: Study,
+        given: Mapping[str, Any],
+        overrides: Mapping[str, Any],
+        objection: Callable[[Values], str | None],
+    ) -> Drawn:
+        """Draws what is not given of the next new trial: the first draw that is possible and meets no objection.
+
+        Args:
+            study: only one process at a time may do so.
+            given: values of the space.
+            overrides: values beside it.
+            objection: says what is wrong with such values, or None.
+
+        Returns:
+            The draw; where none is fit, the last one, with the reason.
+        """
+        filtered, trial = _as_seen_by_next(study)
+        for draw in self._draws(filtered, trial):
+            drawn = self._walk(draw, given, overrides)
+            reason = drawn.reason or objection(drawn.values)
+            drawn = drawn._replace(reason=reason)
+            if reason is None or drawn.params.keys() <= given.keys():
+                break
+        return drawn
 
     def reseed_rng(self) -> None:
         """Does nothing: the seed is made for each trial."""
@@ -219,6 +243,14 @@ class FeasibleSampler(BaseSampler):
     def _has_model(self, study: Study) -> bool:
         ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return len(ended) >= self._config.sampler.startup_trials
+
+
+def _as_seen_by_next(study: Study) -> tuple[Any, FrozenTrial]:
+    """Returns a study as its next new trial will see it, and a stand-in for that trial."""
+    trial = create_trial(state=TrialState.RUNNING)
+    trial.number = len(study.get_trials(deepcopy=False))
+    study._thread_local.cached_all_trials = None  # as `ask` does: the trials are read again
+    return _Unwritten(optuna.pruners._filter_study(study, trial)), trial
 
 
 class _Unwritten:

@@ -22,15 +22,15 @@ from sweeps.study.workload import Counts, Workload, epoch_workload, image_counts
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Space", "Suggest", "Values"]
+__all__ = ["NEEDS", "Space", "Suggest", "Values"]
 
 Values: TypeAlias = dict[str, Any]
 """A trial's choices by plain name: "filters_1", "adam.learning_rate"; only numbers, strings and booleans."""
 
 Suggest: TypeAlias = Callable[[str, Domain], Any]
 
-# What is only asked where it means something: where one of these is not 0.
-_NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+#: What is only asked where it means something: where one of these is not 0.
+NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "padding": ("blocks",),
     "pooling": ("blocks",),
     "extra": ("blocks",),
@@ -59,6 +59,11 @@ class Space:
         self._domains = config.search_space().domains
         self._limits = config.limits
         self._known: dict[tuple[Any, ...], tuple[str | None, Counts | None]] = {}
+
+    @property
+    def domains(self) -> Mapping[str, Domain]:
+        """What each name may be in this study; what is fixed is a choice of one."""
+        return self._domains
 
     @property
     def searched(self) -> dict[str, Domain]:
@@ -112,7 +117,7 @@ class Space:
         values: Values = {}
 
         def ask(name: str, default: Any = None) -> None:
-            needs = _NEEDS.get(name)
+            needs = NEEDS.get(name)
             if needs is None or any(values[need] for need in needs):
                 values[name] = resolve(name, default)
 

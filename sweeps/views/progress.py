@@ -118,7 +118,7 @@ class StudyProgress:
             parts.append(f"best #{origin_of(best):03d} {_figures(best)}")
         to_go = [f"#{trial.number:03d} {clock(trial.left_s)}" for trial in running if trial.left_s is not None]
         now = f"to go: {', '.join(to_go)}" if to_go else f"{tally.running} running"
-        parts.append(f"{tally.finished} trials ({tally.pruned} pruned), {now}")
+        parts.append(f"{tally.ended} trials ({tally.pruned} pruned), {now}")
         # tqdm's own fields would put a comma before the text; what matters most comes first, if the window is narrow.
         self._bar.bar_format = f"{self._name} {{percentage:3.0f}}%|{{bar:16}}| {' · '.join(parts)}"
         self._bar.n = int(100 * share)

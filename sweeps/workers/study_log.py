@@ -68,7 +68,7 @@ class StudyLog:
         """Records a new best trial, as a point of the curve over the trials that finished."""
         attributes = trial.user_attrs
         self._log.epoch(
-            tally.finished,
+            tally.ended,
             {"best_val_loss": attributes.get("val_loss"), "best_val_accuracy": attributes.get("val_accuracy")},
         )
 
