@@ -141,6 +141,12 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     return None if value is None else parse_duration(value)
 
 
+def _whole_seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    from sweeps.config import parse_duration
+
+    return max(1, round(parse_duration(value)))
+
+
 def refuse_beside(ctx: click.Context, option: str, *names: str) -> None:
     """Raises a UsageError where one of the params `names`, of no use beside `option`, was given on the command line."""
     for given in _given(ctx, names):
@@ -173,7 +179,21 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
         metavar="DIR",
         help="A folder of four IDX files, or a Kaggle train.csv; else MNIST_DIR, else MNIST itself.",
     ),
-    "storage": click.option("--storage", metavar="URL", help="An Optuna URL, or a file for its journal."),
+    "storage": click.option(
+        "--storage",
+        metavar="URL",
+        envvar="SWEEPS_STORAGE",  # a password in it is then not to be seen among the processes
+        help="An Optuna URL, or a file for its journal; else SWEEPS_STORAGE, else the study's own journal.",
+    ),
+    "heartbeat": click.option(
+        "--heartbeat",
+        "heartbeat_s",
+        callback=_whole_seconds,
+        default="60s",
+        show_default=True,
+        metavar="TIME",
+        help="Between a worker's signs of life in a database; when three are missing, its trial goes on elsewhere.",
+    ),
     "tracking_uri": click.option(
         "--tracking-uri", metavar="URI", help="MLflow's store; else MLFLOW_TRACKING_URI, else mlruns/mlflow.db."
     ),

@@ -11,7 +11,7 @@ import click
 from sweeps.cli.options import PATH, Section, VerbWithNames, duration, find_data, options, read_study, show, show_as
 from sweeps.paths import Paths, project_root
 
-__all__ = ["run", "trials", "ui"]
+__all__ = ["enqueue", "init", "run", "trials", "ui", "worker"]
 
 
 def _searchable() -> Sequence[Section]:
@@ -25,9 +25,23 @@ def _searchable() -> Sequence[Section]:
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="End this call after N more trials.")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
-@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+@click.option(
+    "--executor", type=click.Choice(["local", "dask"]), default="local", help="Where workers run: here, or on Dask."
+)
+@click.option(
+    "--scheduler", metavar="URL", help="Dask's, such as tcp://host:8786.  [default: a cluster on this machine]"
+)
+@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "json", "quiet")
+@click.pass_context
 def run(
-    study: str, data_dir: Path | None, storage: str | None, overrides: Sequence[str], seed: int | None, **chosen: Any
+    ctx: click.Context,
+    /,
+    study: str,
+    data_dir: Path | None,
+    storage: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    **chosen: Any,
 ) -> int:
     """Run a study, or go on with it.
 
@@ -36,10 +50,61 @@ def run(
     """
     from sweeps.workers.supervisor import run_study
 
+    if chosen["executor"] != "dask":
+        refuse_without(ctx, "--executor dask", "scheduler")
     as_json = chosen.pop("as_json")
     config = read_study(study, overrides, seed)
     dataset = find_data(data_dir, chosen["quiet"])
     summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
+    show_as(str(summary), summary.to_dict(), as_json)
+    return summary.exit_code
+
+
+@click.command()
+@click.argument("study")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+def init(
+    study: str,
+    data_dir: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Prepare a study's stores, once, for workers on many machines.
+
+    A `run` on one machine does so by itself.
+    """
+    from sweeps.workers.prepare import prepare_study
+
+    config = read_study(study, overrides, seed)
+    dataset = find_data(data_dir, quiet)
+    stores = {"storage_url": storage, "tracking_uri": tracking_uri}
+    prepared = prepare_study(config, root=project_root(), dataset=dataset, **stores)
+    show_as(str(prepared), prepared.to_dict(), as_json)
+
+
+@click.command()
+@click.argument("study")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="Leave after this time.")
+@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "json", "quiet")
+def worker(
+    study: str, data_dir: Path | None, storage: str | None, overrides: Sequence[str], seed: int | None, **chosen: Any
+) -> int:
+    """Work on a prepared study, beside any number of others.
+
+    It is the same wherever it is: all that it needs are the project's folder, which workers share, and both stores. It
+    leaves when the study's budget is used up; a signal stops it at the next step, and its trial goes on elsewhere.
+    """
+    from sweeps.workers.supervisor import run_study
+
+    as_json = chosen.pop("as_json")
+    config = read_study(study, overrides, seed)
+    dataset = find_data(data_dir, chosen["quiet"])
+    summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, joins=True, **chosen)
     show_as(str(summary), summary.to_dict(), as_json)
     return summary.exit_code
 
@@ -58,6 +123,27 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
     if csv is not None:
         write_csv(frame, csv)
     show(to_json(frame) if as_json else render(frame))
+
+
+@click.command()
+@click.argument("study")
+@click.argument("values", nargs=-1, metavar="NAME=VALUE...")
+@click.option("--from", "base", type=click.IntRange(min=0), metavar="N", help="Take the other values from trial N.")
+@options("storage", "json")
+def enqueue(study: str, values: Sequence[str], base: int | None, storage: str | None, as_json: bool) -> None:
+    """Queue a trial with chosen values.
+
+    NAME is a column of `trials` (learning_rate, filters=32-64) or a full name (adam.learning_rate, kernel_2). What is
+    not chosen is trial N's, else drawn as ever. Workers that are at the study take the trial up in its turn. It does
+    not count towards the budget in trials.
+    """
+    from sweeps.study.enqueue import enqueue as enqueue_trial
+    from sweeps.study.storage import load_study
+
+    config = read_study(study)
+    paths = Paths(project_root()).study(config.name)
+    queued = enqueue_trial(load_study(config.name, storage, paths), paths, values, base=base, budget=config)
+    show_as(str(queued), queued.to_dict(), as_json)
 
 
 @click.command()

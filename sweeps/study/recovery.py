@@ -144,11 +144,11 @@ def add_successor(study: optuna.Study, trial: FrozenTrial, attributes: dict[str,
     """Queues the attempt that goes on with one that is marked as `requeued`, unless there is one.
 
     Returns:
-        Its id; None if the old attempt had not got as far as its parameters.
+        Its id; None if the old attempt had not got as far as its parameters, and nobody chose any for it.
     """
     is_whole = "label" in trial.user_attrs  # which is set once all parameters are
     params = trial.params if is_whole else trial.system_attrs.get("fixed_params", {})
-    if not is_whole and not params:
+    if not is_whole and not params and not trial.user_attrs.get("overrides") and not trial.user_attrs.get("asked"):
         return None
     if (known := _successor(study, trial)) is not None:  # one that a kill kept from ending the old one
         return known

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from sweeps.workers.cores import worker_count
 from sweeps.workers.order import Order
 
 __all__ = ["EXECUTORS", "Executor", "make_pool"]
@@ -37,7 +38,8 @@ class Executor(Protocol):
 def make_pool(
     executor: str,
     order: Order,
-    count: int,
+    workers: int | None,
+    memory_mb: float,
     folder: Path,
     say: Callable[[str], None],
     *,
@@ -45,12 +47,13 @@ def make_pool(
     scheduler: str | None = None,
     joins: bool = False,
 ) -> Executor:
-    """Returns what runs `count` workers at `order`.
+    """Returns what runs workers at `order`.
 
     Args:
         executor: one of EXECUTORS.
         order: what each worker does.
-        count: how many.
+        workers: how many; None takes one a core, as far as the memory goes, or all of an existing cluster.
+        memory_mb: what one may take.
         folder: where their logs go.
         say: takes a line about a worker that died.
         left_s: says how long until the study's time is up, if it has a limit.
@@ -63,8 +66,9 @@ def make_pool(
     if executor == "dask":
         from sweeps.workers.dask_pool import DaskPool
 
+        count = workers if scheduler else worker_count(workers, memory_mb)
         return DaskPool(order, count, folder, say, left_s, scheduler=scheduler)
     from sweeps.workers.pool import Pool
 
     name = f"worker-{platform.node()}-{os.getpid()}" if joins else "worker"
-    return Pool(order, count, folder, say, left_s, name=name)
+    return Pool(order, worker_count(workers, memory_mb), folder, say, left_s, name=name)

@@ -26,7 +26,6 @@ from sweeps.tracking.address import reason_of
 from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
-from sweeps.workers.cores import worker_count
 from sweeps.workers.executor import Executor, make_pool
 from sweeps.workers.keeper import Keeper
 from sweeps.workers.order import Order
@@ -120,12 +119,12 @@ def run_study(
             most=budget.most,
             heartbeat_s=heartbeat_s,
         )
-        memory_mb = config.limits.memory_mb or _DEFAULT_MEMORY_MB
         time_of = Clock(float(study.user_attrs.get("elapsed_s", 0.0)))
         pool = make_pool(
             executor,
             order,
-            worker_count(workers, memory_mb),
+            workers,
+            config.limits.memory_mb or _DEFAULT_MEMORY_MB,
             paths.folder,
             progress.warn,
             left_s=lambda: budget.left_s(time_of.total_s),
