@@ -1,0 +1,92 @@
+"""Projects that are put under stress: `sweeps run` in processes of its own, and what it leaves in its stores."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import optuna
+
+from sweeps.study.storage import load_study
+from tests.sweeps.workers.runs import REPO, Project
+
+__all__ = ["PROBES", "StressProject"]
+
+#: Folders with a `sitecustomize.py`, which Python imports at its start: what a process shall measure, or meet.
+PROBES = Path(__file__).parent / "probes"
+
+
+class StressProject(Project):
+    """A project whose runs may have another storage, another tracking store and another environment.
+
+    Args:
+        root: its folder, which is made.
+        data: the data set's.
+        study: the study's file, if it shall not be that of `Project`.
+        storage: an Optuna URL; None for the study's own journal.
+        tracking_uri: MLflow's store; None for the project's own database.
+        trials: the budget.
+        epochs: of one trial.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        data: Path,
+        *,
+        study: str | None = None,
+        storage: str | None = None,
+        tracking_uri: str | None = None,
+        trials: int = 5,
+        epochs: int = 6,
+    ) -> None:
+        super().__init__(root, data, trials=trials, epochs=epochs)
+        if study is not None:
+            self.file.write_text(study.format(trials=trials, epochs=epochs))
+        self.storage, self.tracking_uri, self.trials = storage, tracking_uri, trials
+        self.environment: dict[str, str] = {}
+
+    @property
+    def stores(self) -> list[str]:
+        """The options that name the stores."""
+        named = {"--storage": self.storage, "--tracking-uri": self.tracking_uri}
+        return [text for name, value in named.items() if value is not None for text in (name, value)]
+
+    def start(self, *options: str, workers: int = 1) -> subprocess.Popen[str]:
+        return self.call(
+            "run", "live", "--workers", str(workers), "--data-dir", str(self._data), *self.stores, *options
+        )
+
+    def call(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Starts a verb."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SWEEPS_", "MLFLOW_"))}
+        more = {"PYTHONPATH": str(REPO), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} | self.environment
+        return subprocess.Popen(
+            [sys.executable, "-m", "sweeps", *arguments],
+            cwd=self.root,
+            env=kept | more | dict(environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def with_probe(self, name: str, **environment: str) -> None:
+        """Lets every process of this project import a probe before anything else."""
+        self.environment |= {"PYTHONPATH": os.pathsep.join((str(PROBES / name), str(REPO)))} | environment
+
+    def study(self) -> optuna.Study:
+        return load_study("live", self.storage, self.paths)
+
+    @property
+    def mlflow_db(self) -> Path:
+        """The project's own tracking database."""
+        return self.root / "mlruns" / "mlflow.db"
+
+    def sql(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """Asks the project's own tracking database."""
+        with sqlite3.connect(self.mlflow_db) as database:
+            return list(database.execute(query, values))
