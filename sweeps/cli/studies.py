@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from sweeps.cli.options import PATH, Section, VerbWithNames, duration, find_data, options, read_study, show, show_as
+from sweeps.cli.options import (
+    PATH,
+    Section,
+    VerbWithNames,
+    duration,
+    find_data,
+    options,
+    read_study,
+    refuse_without,
+    show,
+    show_as,
+)
 from sweeps.paths import Paths, project_root
 
 __all__ = ["enqueue", "init", "run", "trials", "ui", "worker"]
@@ -25,12 +36,8 @@ def _searchable() -> Sequence[Section]:
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="End this call after N more trials.")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
-@click.option(
-    "--executor", type=click.Choice(["local", "dask"]), default="local", help="Where workers run: here, or on Dask."
-)
-@click.option(
-    "--scheduler", metavar="URL", help="Dask's, such as tcp://host:8786.  [default: a cluster on this machine]"
-)
+@click.option("--executor", type=click.Choice(["local", "dask"]), default="local", help="Where workers run.")
+@click.option("--scheduler", metavar="URL", help="Dask's: tcp://HOST:PORT.  [default: a cluster on this machine]")
 @options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "json", "quiet")
 @click.pass_context
 def run(
