@@ -15,6 +15,7 @@ from mnistnn.checkpoint import load_model
 from mnistnn.errors import CheckpointError
 from mnistnn.files import sha256_file
 from mnistnn.network import Network
+from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
@@ -129,18 +130,17 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
     path = paths.trial(member.number) / "val_probs.npz"
     shown = _shown(path)
     try:
-        with open(path, "rb") as bare, np.load(bare, allow_pickle=False) as file:
-            if any(part.compress_type for part in file.zip.infolist()):  # it could unpack to any size
-                raise ValueError("compressed")
-            probs, stored = file["probs"], file["labels"]
+        arrays = read_arrays(path, ("probs", "labels"))
+        probs, stored = arrays["probs"], arrays["labels"]
     except FileNotFoundError:
         raise CheckpointError(
             f"trial {member.number} must have its validation predictions, but {shown} is missing; restore it from its "
             "MLflow run."
         ) from None
-    except Exception as error:  # NumPy and zipfile raise a dozen kinds on damaged bytes
+    except (OSError, ValueError, KeyError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
-            f"a file of predictions must be a whole .npz, but {shown} is damaged ({type(error).__name__}); restore it "
+            f"a file of predictions must be a whole .npz, but {shown} is damaged ({reason}); restore it "
             "from its MLflow run."
         ) from error
     if stored.shape != labels.shape or not np.array_equal(stored, labels):

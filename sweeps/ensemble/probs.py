@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mnistnn.files import atomic_write
+from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints, UInt8s
 from sweeps.ensemble.members import are_probs
 
@@ -51,11 +52,9 @@ def load_test_probs(path: Path, *, ensemble: str, data: str, count: int) -> Floa
     Shape: → (count, 10) float32
     """
     try:
-        with open(path, "rb") as bare, np.load(bare, allow_pickle=False) as file:
-            if any(part.compress_type for part in file.zip.infolist()):  # it could unpack to any size
-                return None
-            owners, probs = (str(file["ensemble"]), str(file["data"])), file["test"]
-    except Exception:  # NumPy and zipfile raise a dozen kinds on damaged bytes, and all mean: predict again
+        arrays = read_arrays(path, ("ensemble", "data", "test"))
+        owners, probs = tuple(str(arrays[name]) for name in ("ensemble", "data")), arrays["test"]
+    except (OSError, ValueError, KeyError):  # all mean: predict again
         return None
     if owners != (ensemble, data) or not are_probs(probs, count):
         return None

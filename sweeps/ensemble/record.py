@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from mnistnn.errors import CheckpointError
 from mnistnn.files import atomic_write
+from mnistnn.npz import open_plain
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.evaluate import Interval, Score
 from sweeps.ensemble.members import Member
@@ -32,6 +34,9 @@ __all__ = [
 RECORD = "ensemble.json"
 
 _FORMAT = 1
+_LARGEST = 4 << 20  # bytes; a hundred members take a hundredth of it
+_MOST_TRIALS = 10**9
+_COUNTS = ("validation_images", "test_images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,27 +137,29 @@ class EnsembleReport:
         known = dict(values)
         if known.pop("format") != _FORMAT:
             raise ValueError("another format")
-        known["members"] = tuple(_scored(each) for each in known["members"])
-        known["scores"] = _scores(known["scores"])
-        for key in ("val_gain", "test_gain"):
-            known[key] = Gain(Interval(**known[key]["accuracy"]), Interval(**known[key]["loss"]))
-        known["confusion"] = tuple(tuple(row) for row in known["confusion"])
-        known["data"] = {**known["data"], "digest": str(known["data"]["digest"])}
-        report = cls(**known)
-        if not report.members:
-            raise ValueError("no members")
+        if odd := known.keys() - {field.name for field in fields(cls)}:
+            raise ValueError(f"unknown keys {sorted(odd)[:4]}")
+        report: EnsembleReport = _adapter().validate_json(json.dumps(known), strict=True)
+        if not report.members or not all(0 <= each.member.number < _MOST_TRIALS for each in report.members):
+            raise ValueError("no trials' numbers")  # which name folders
+        if not abs(sum(each.weight for each in report.members) - 1) < 1e-3:  # nor NaN
+            raise ValueError("weights that do not sum to one")
+        if [len(row) for row in report.confusion] != [len(report.confusion)] * len(report.confusion):
+            raise ValueError("a confusion that is not square")
+        texts = report.data["digest"], report.data["name"]
+        if not all(isinstance(text, str) for text in texts) or not all(
+            type(report.data[key]) is int for key in _COUNTS
+        ):
+            raise ValueError("no data set")
         return report
 
 
-def _scored(values: Mapping[str, Any]) -> Scored:
-    member = Member(**values["member"])
-    if type(member.number) is not int or member.number < 0:  # it names a folder
-        raise ValueError("no trial number")
-    return Scored(member, float(values["weight"]), _scores(values["scores"]))
+@functools.cache
+def _adapter() -> Any:
+    """Returns what checks that each value is of the type that its field says."""
+    from pydantic import TypeAdapter
 
-
-def _scores(values: Mapping[str, Any]) -> Scores:
-    return Scores(Score(**values["val"]), Score(**values["test"]))
+    return TypeAdapter(EnsembleReport)
 
 
 def save_report(report: EnsembleReport, path: Path) -> None:
@@ -176,7 +183,11 @@ def read_report(path: Path, name: str) -> EnsembleReport:
         CheckpointError: it is damaged.
     """
     try:
-        return EnsembleReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        with open_plain(path) as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise ValueError("too large")
+        return EnsembleReport.from_dict(json.loads(text))
     except FileNotFoundError:
         raise StudyError(
             f"study {name!r} must have an ensemble, but has none yet; build it with `ensemble {name}`."
