@@ -226,7 +226,7 @@ def _has_tables(uri: str) -> bool:
     """Returns whether a database has been set up for MLflow."""
     import sqlalchemy
 
-    if not uri.split("://")[0].partition("+")[0] in ("postgresql", "mysql", "mssql"):
+    if uri.split("://")[0].partition("+")[0] not in ("postgresql", "mysql", "mssql"):
         return True
     engine: Any = sqlalchemy.create_engine(uri)
     try:

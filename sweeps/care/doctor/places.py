@@ -1,0 +1,95 @@
+"""Checks of what holds all the rest: the journal's end, the ensemble's record, and where the project lies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from functools import partial
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from mnistnn.errors import CheckpointError
+from sweeps.care.doctor.findings import Finding
+from sweeps.care.doctor.scene import Scene
+from sweeps.ensemble.record import RECORD, load_report
+from sweeps.errors import StudyError
+from sweeps.paths import StudyPaths
+from sweeps.study.storage import journal_path, repair_journal
+from sweeps.tracking.address import sqlite_path
+from sweeps.tracking.place import places, relocate
+from sweeps.tracking.store import artifact_root, is_empty
+
+__all__ = ["check_ensemble", "check_journal", "check_place"]
+
+
+def check_journal(storage_url: str | None, paths: StudyPaths) -> list[Finding]:
+    """Finds a last line that a full disk or a power cut left unfinished."""
+    journal = journal_path(storage_url, paths)
+    if journal is None or not journal.is_file() or _is_whole(journal):
+        return []
+    wrong, remedy = "its last line is unfinished", f"that is moved to {journal.name}.torn"
+    return [Finding("journal", journal.name, wrong, remedy, partial(repair_journal, storage_url, paths))]
+
+
+def check_place(uri: str, root: Path, *, is_running: bool) -> list[Finding]:
+    """Finds that MLflow's database looks for artifacts where this project's folder no longer is.
+
+    Raises:
+        TrackingError: the database does not open.
+    """
+    database, here = sqlite_path(uri), artifact_root(uri, root)
+    if database is None or here is None or not database.exists() or is_empty(database):
+        return []
+    found: list[Finding] = []
+    for old in sorted(places(database) - {here}):
+        if old.exists():
+            wrong = f"MLflow's artifacts lie in {old}"
+            found.append(Finding("place", database.name, wrong, "they are there", is_note=True))
+        elif here.is_dir():
+            wrong = f"it looks for artifacts in {old}, which has moved to {here}"
+            mend = None if is_running else partial(relocate, database, old, here)
+            remedy = "stop the `run` first" if is_running else "all addresses in it are set to where they are"
+            found.append(Finding("place", database.name, wrong, remedy, mend))
+        else:
+            wrong = f"MLflow's artifacts should lie in {old}, and are not there"
+            found.append(Finding("place", database.name, wrong, f"move them to {here}, and run this again"))
+    return found
+
+
+def check_ensemble(scene: Scene) -> list[Finding]:
+    """Finds a record of an ensemble that is damaged, or names trials or weights that are not there."""
+    if not (scene.paths.ensemble / RECORD).exists():
+        return []
+    again = f"`ensemble {scene.config.name}` builds it again"
+    try:
+        report = load_report(scene.paths)
+    except StudyError:
+        return []  # it was removed just now
+    except CheckpointError:
+        return [Finding("ensemble", RECORD, "it is damaged", again)]
+    found: list[Finding] = []
+    for scored in report.members:
+        number = scored.member.number
+        trial = scene.trials.get(number)
+        if trial is None or trial.state != TrialState.COMPLETE:
+            wrong = f"its member {number} is no finished trial"
+        elif trial.user_attrs.get("weights_sha256") != scored.member.weights_sha256:
+            wrong = f"the weights of its member {number} are others than that trial has"
+        else:
+            continue
+        found.append(Finding("ensemble", RECORD, wrong, again))
+    return found
+
+
+def _is_whole(journal: Path) -> bool:
+    """Says whether a journal ends with a whole line, when nobody is writing one."""
+    with contextlib.ExitStack() as stack, open(journal, "rb") as file:
+        with contextlib.suppress(OSError):
+            lock = os.open(f"{journal}.flock", os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read(1) in (b"\n", b"")
