@@ -22,7 +22,7 @@ from sweeps.cli.options import (
 )
 from sweeps.paths import Paths, project_root
 
-__all__ = ["enqueue", "init", "run", "trials", "ui", "worker"]
+__all__ = ["enqueue", "extend", "init", "run", "trials", "ui", "worker"]
 
 
 def _searchable() -> Sequence[Section]:
@@ -154,13 +154,37 @@ def enqueue(study: str, values: Sequence[str], base: int | None, storage: str | 
 
 
 @click.command()
+@click.argument("study")
+@click.argument("trial", type=click.IntRange(min=0), metavar="N")
+@click.option("--epochs", type=int, required=True, metavar="E", help="How many it shall have in all.")
+@options("storage", "json")
+def extend(study: str, trial: int, epochs: int, storage: str | None, as_json: bool) -> None:
+    """Train trial N for more epochs, as a new trial.
+
+    It begins with the last state of a trial that is complete or was pruned, of which nothing changes, and is not pruned.
+    The learning rate goes on as in a training that was planned for E epochs. It does not count towards the budget in
+    trials.
+    """
+    from sweeps.study.extend import extend as extend_trial
+    from sweeps.study.storage import load_study
+
+    config = read_study(study)
+    paths = Paths(project_root()).study(config.name)
+    extended = extend_trial(load_study(config.name, storage, paths), paths, trial, epochs, budget=config)
+    show_as(str(extended), extended.to_dict(), as_json)
+
+
+@click.command()
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: a free one]")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen.  [default: this machine only]")
+@click.option("--allowed-hosts", multiple=True, metavar="NAME", help="A name by which other machines may ask for it.")
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
 @options("tracking_uri")
-def ui(port: int | None, open_browser: bool, tracking_uri: str | None) -> None:
-    """Serve MLflow's pages to this machine only."""
+def ui(port: int | None, host: str, allowed_hosts: Sequence[str], open_browser: bool, tracking_uri: str | None) -> None:
+    """Serve MLflow's pages, to this machine only unless told."""
     from sweeps.tracking.store import resolve_uri
     from sweeps.tracking.ui import serve
 
     root = project_root()
-    serve(resolve_uri(tracking_uri, root), root, port=port, open_browser=open_browser)
+    names = [name for given in allowed_hosts for name in given.split(",")]
+    serve(resolve_uri(tracking_uri, root), root, port, open_browser, host=host, names=names)

@@ -1,10 +1,11 @@
-"""Opens MLflow's own UI on a tracking store: on loopback, on a free port, until Ctrl-C."""
+"""Opens MLflow's own UI on a tracking store: on loopback unless told, on a free port, until Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,28 @@ __all__ = ["serve"]
 _PORT = 5000  # MLflow's own
 _START_S = 90.0  # a busy machine needs ten seconds
 _STOP_S = 5.0
+_LOCAL = "127.0.0.1"
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]{2,45}")
+_EVERYWHERE = ("0.0.0.0", "::")
+# What would undo the checks that we ask the server for.
+_UNSAFE = (
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+    "MLFLOW_SERVER_ALLOWED_HOSTS",
+)
+_MOST_BYTES = 16 << 20  # of a server's answer
 _LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def serve(uri: str, root: Path, port: int | None = None, open_browser: bool = False) -> None:
+def serve(
+    uri: str,
+    root: Path,
+    port: int | None = None,
+    open_browser: bool = False,
+    *,
+    host: str = _LOCAL,
+    names: Sequence[str] = (),
+) -> None:
     """Shows the UI's addresses on stdout, and serves it until Ctrl-C or SIGTERM.
 
     Args:
@@ -37,10 +56,15 @@ def serve(uri: str, root: Path, port: int | None = None, open_browser: bool = Fa
         root: the project.
         port: the port; by default 5000, or any other if that is taken.
         open_browser: whether to open the newest study in the browser.
+        host: the address to listen on. Beyond loopback whoever reaches it can change and delete runs.
+        names: by which other names browsers may ask for this server; each other name is refused, for a page from
+            elsewhere can give itself one that leads here.
 
     Raises:
-        TrackingError: there is no store yet, it cannot be used, the port is taken, or the server does not start.
+        TrackingError: there is no store yet, it cannot be used, the host or the port cannot be listened on, or the
+            server does not start.
     """
+    allowed = _allowed(host, names)
     check_reachable(uri)
     if is_server(uri):
         _show(public(uri), open_browser)
@@ -49,11 +73,15 @@ def serve(uri: str, root: Path, port: int | None = None, open_browser: bool = Fa
     if path is not None and (not path.exists() or not path.stat().st_size):
         raise TrackingError(f"there must be runs to show, but {path} is not there yet; run `make sweep` first.")
     store.prepare(uri, root)  # so that what does not open is one line here, and not a log of the server's
-    number = _free_port(port)
-    address = f"http://127.0.0.1:{number}"
+    number = _free_port(port, host)
+    reached = _LOCAL if host in _EVERYWHERE else host
+    address = f"http://[{reached}]:{number}" if ":" in reached else f"http://{reached}:{number}"
+    if not _is_loopback(host):
+        line = f"warning: whoever reaches {host}, port {number}, can change and delete runs: MLflow asks no password."
+        print(line, file=sys.stderr, flush=True)
     log = Paths(root).mlruns / "ui.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as file, _until_told() as told, _server(uri, root, number, file) as process:
+    with open(log, "wb") as file, _until_told() as told, _server(uri, root, host, number, allowed, file) as process:
         _wait_until_healthy(address, process, log, told)
         if not told:
             _show(address, open_browser)
@@ -83,19 +111,51 @@ def _experiments(address: str) -> list[tuple[str, str]]:
     )
     try:
         with _LOOPBACK.open(request, timeout=20) as answer:
-            found: list[dict[str, Any]] = json.load(answer).get("experiments", [])
-    except (OSError, ValueError):
+            found: list[dict[str, Any]] = json.loads(answer.read(_MOST_BYTES)).get("experiments", [])
+        named = [(str(entry["name"]), str(entry["experiment_id"])) for entry in found]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
-    return [(entry["name"], entry["experiment_id"]) for entry in found if entry["name"].startswith("sweeps-")]
+    return [(name, number) for name, number in named if name.startswith("sweeps-") and name.isprintable()]
 
 
-def _free_port(wanted: int | None) -> int:
+def _allowed(host: str, names: Sequence[str]) -> list[str]:
+    """Returns the patterns of hosts that the server may be asked for.
+
+    Raises:
+        TrackingError: a name is none, or it is not said by which name others may ask for this machine.
+    """
+    for name in (host, *names):
+        if not _HOST.fullmatch(name):
+            raise TrackingError(f"a host must be a name or an address, but got {name!r:.60}; give it without its port.")
+    if host in _EVERYWHERE and not names:
+        raise TrackingError(
+            f"a server for other machines must know what they call it, but got --host {host} alone; add "
+            "--allowed-hosts NAME."
+        )
+    known = [name for name in (host, *names) if name not in _EVERYWHERE and not _is_loopback(name)]
+    bracketed = [f"[[]{name}]" if ":" in name else name for name in known]  # as the patterns want them
+    local = ["localhost:*", f"{_LOCAL}:*", *(["[[]::1]:*"] if host == "::1" else [])]
+    return local + [form for name in bracketed for form in (f"{name}:*", name)]
+
+
+def _is_loopback(host: str) -> bool:
+    return host in (_LOCAL, "::1", "localhost")
+
+
+def _free_port(wanted: int | None, host: str = _LOCAL) -> int:
+    try:
+        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrackingError(f"--host must be this machine's, but {host} is not ({reason}); name another.") from None
     for number in (wanted,) if wanted is not None else (_PORT, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
             if number and _answers(number):
                 continue  # on macOS another program may hold *:5000 and leave 127.0.0.1:5000 to be bound
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", number))
+            probe.bind((host, number))
             return int(probe.getsockname()[1])
     raise TrackingError(f"the port must be free, but {wanted} is taken; name another, or none to take any.")
 
@@ -110,17 +170,19 @@ def _answers(number: int) -> bool:
 
 
 @contextlib.contextmanager
-def _server(uri: str, root: Path, port: int, log: Any) -> Iterator[subprocess.Popen[bytes]]:
+def _server(
+    uri: str, root: Path, host: str, port: int, allowed: Sequence[str], log: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     store.quiet()
     place = store.artifact_root(uri, root) or Paths(root).mlruns / "artifacts"
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if name not in _UNSAFE} | {
         "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: it may hold a password, which `ps` would show
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of ten
         "PYTHONSAFEPATH": "1",  # nothing that lies in the current folder shadows a module
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--workers", "1", "--no-serve-artifacts", "--default-artifact-root", place.as_uri()]
-    command += ["--allowed-hosts", "localhost:*,127.0.0.1:*"]
+    command += ["--allowed-hosts", ",".join(allowed)]
     # Its own session: Ctrl-C is ours, and the server and its worker are ended together.
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
