@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import IO, Any
 
 from mnistnn.errors import OutputError
 
-__all__ = ["atomic_write", "sha256_bytes", "sha256_file"]
+__all__ = ["atomic_write", "link_or_copy", "sha256_bytes", "sha256_file"]
 
 
 @contextlib.contextmanager
@@ -48,6 +49,33 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes `target` the same file as `source`, or a copy of it where the file system has no links between the two.
+
+    It is for files that are only ever replaced, and never written into: the other name keeps what it has.
+
+    Args:
+        source: the file.
+        target: where it shall stand too. Its folder is made; a file that is there is replaced.
+
+    Raises:
+        FileNotFoundError: there is no `source`.
+        OutputError: `target` cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        os.link(source, temporary)
+        os.replace(temporary, target)
+        temporary.unlink(missing_ok=True)  # which a rename leaves alone where both are the same file already
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        with open(source, "rb") as file, atomic_write(target) as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def _umask() -> int:

@@ -31,20 +31,23 @@ def save(folder: Path, trainer: Trainer) -> None:
     save_checkpoint(folder / CHECKPOINT, trainer)
 
 
-def resume(folder: Path, fresh: Callable[[], Trainer], say: Callable[[str], object]) -> Trainer:
+def resume(
+    folder: Path, fresh: Callable[[], Trainer], say: Callable[[str], object], *, any_plan: bool = False
+) -> Trainer:
     """Returns the training as the newest whole checkpoint in `folder` left it, or a fresh one.
 
     Args:
         folder: the trial's folder.
         fresh: builds the training as it begins.
         say: takes a line about a checkpoint that is damaged.
+        any_plan: whether it may be of a training laid out for another number of epochs.
     """
     trainer = fresh()
     for name in (CHECKPOINT, PREVIOUS):
         path = folder / name
         if path.exists():
             try:
-                load_checkpoint(path, trainer)
+                load_checkpoint(path, trainer, any_plan=any_plan)
             except CheckpointError as error:
                 say(f"a checkpoint is passed over: {error}")
             else:

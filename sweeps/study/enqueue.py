@@ -128,17 +128,17 @@ def enqueue(
     )
 
 
-def queue(study: optuna.Study, params: Mapping[str, Any], attributes: Mapping[str, Any], **more: Any) -> int:
+def queue(study: optuna.Study, chosen: Mapping[str, Any], attributes: Mapping[str, Any], **more: Any) -> int:
     """Adds a waiting trial, as `study.enqueue_trial` does, and returns its number.
 
     Args:
         study: the study.
-        params: its parameters.
+        chosen: its parameters.
         attributes: its user attributes.
         more: what else `create_trial` takes.
     """
     template = create_trial(
-        state=TrialState.WAITING, user_attrs=dict(attributes), system_attrs={"fixed_params": dict(params)}, **more
+        state=TrialState.WAITING, user_attrs=dict(attributes), system_attrs={"fixed_params": dict(chosen)}, **more
     )
     trial_id = study._storage.create_new_trial(study._study_id, template_trial=template)
     return study._storage.get_trial(trial_id).number

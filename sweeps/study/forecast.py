@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from sweeps.config import Hyperband, Median, StudyConfig, SuccessiveHalving
 from sweeps.config.duration import clock
 from sweeps.study.epoch_time import EpochTimeModel
+from sweeps.study.lineage import total_epochs
 from sweeps.study.storage import origin_of
 
 if TYPE_CHECKING:
@@ -82,21 +83,24 @@ class Forecast:
     def rest_s(self, trial: FrozenTrial) -> float | None:
         """Returns the seconds that a waiting trial still takes; None if its parameters are not known yet."""
         epoch_s = self._epoch_s_of(trial)
-        return None if epoch_s is None else (self.epochs + _END_EPOCHS - _epochs_done(trial)) * epoch_s
+        return None if epoch_s is None else (self._epochs_of(trial) + _END_EPOCHS - _epochs_done(trial)) * epoch_s
 
     # How far a trial comes by the end, if all goes as estimated: the number of its epochs, with parts of one.
 
     @property
     def whole(self) -> float:
         """The reach of a new trial that will end in time, even if it takes somewhat longer."""
-        return self._whole(0)
+        return self._whole(0, self.epochs)
 
     def whole_of(self, trial: FrozenTrial) -> float:
         """The same of a trial that waits."""
-        return self._whole(_epochs_done(trial))
+        return self._whole(_epochs_done(trial), self._epochs_of(trial))
 
-    def _whole(self, done: int) -> float:
-        rest = self.epochs + _END_EPOCHS - done
+    def _epochs_of(self, trial: FrozenTrial) -> int:
+        return total_epochs(trial, self.epochs)
+
+    def _whole(self, done: int, epochs: int) -> float:
+        rest = epochs + _END_EPOCHS - done
         return done + rest * (1 + _CAUTION * self._model.spread)
 
     def reach(self, values: Mapping[str, Any]) -> float:

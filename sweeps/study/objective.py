@@ -31,7 +31,7 @@ from sweeps.paths import StudyPaths
 from sweeps.study import checkpoints
 from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
-from sweeps.study.lineage import identity_of
+from sweeps.study.lineage import EXTENDS, identity_of, seed_of, stages_of, total_epochs, train_stages, trial_seed
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
@@ -69,11 +69,6 @@ class Bench:
     stop: Callable[[], bool]
     say: Callable[[str], None] = print
     forecast: Forecast | None = None
-
-
-def trial_seed(study_seed: int, origin: int) -> np.random.SeedSequence:
-    """Returns the seed that everything random in a trial derives from."""
-    return np.random.SeedSequence(study_seed, spawn_key=(origin,))
 
 
 def build_trainer(
@@ -148,20 +143,26 @@ class _Attempt:
         self._folder = bench.paths.trial(self._origin)
         self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
         self._is_baseline = trial.user_attrs.get("role") == "baseline"
+        self._extends: dict[str, Any] | None = trial.user_attrs.get(EXTENDS)
+        self._epochs = total_epochs(trial, bench.config.budget.epochs)
         self._epochs_s: list[float] = []  # of this attempt
 
     def run(self) -> TrialState:
         """Returns COMPLETE or PRUNED."""
         bench, trial = self._bench, self._trial
         values = bench.space.suggest_with(trial, trial.user_attrs.get("overrides", {}))
-        plain = bench.space.plain(values)
-        recipe = bench.space.recipe(values)
+        plain = bench.space.plain(values, self._epochs)
+        recipe = bench.space.recipe(values, self._epochs)
         label = bench.space.architecture(values)
         trial.set_user_attr("label", label)  # from here on the parameters are whole
         trainer = self._trainer(recipe)
         epoch_s = self._estimate(values)
         role = trial.user_attrs.get("preset") or trial.user_attrs.get("role")
         tags = {**bench.tags, "trial": str(self._origin)} | ({"baseline": str(role)} if self._is_baseline else {})
+        begun = None
+        if self._extends is not None:
+            tags["extends"] = str(self._extends["trial"])
+            begun = f"#{self._extends['trial']:03d}, from epoch {self._extends['epochs'][-1]}"
         constants = {
             "trial_number": self._origin,
             "params_count": trainer.network.param_count,
@@ -169,6 +170,7 @@ class _Attempt:
         } | ({} if epoch_s is None else {EPOCH_S_ESTIMATE: epoch_s})
         facts = {
             "baseline": trial.user_attrs.get("preset"),
+            "goes on with": begun,
             "optimizer": plain["optimizer"],
             "learning rate": plain["learning_rate"],
             "batch size": plain.get("batch_size"),
@@ -192,18 +194,22 @@ class _Attempt:
         if known is None and forecast is not None:
             known = round(forecast.epoch_s(values), 3)
             self._trial.set_user_attr(EPOCH_S_ESTIMATE, known)
-            self._bench.say(f"trial {self._origin}: {duration_text(forecast.epochs, known)}")
+            self._bench.say(f"trial {self._origin}: {duration_text(self._epochs, known)}")
         return None if known is None else float(known)
 
     def _trainer(self, recipe: Recipe) -> Trainer:
-        """Builds the training and puts it to where the last attempt left it."""
+        """Builds the training and puts it to where the last attempt left it, or the trial that it goes on with."""
         bench = self._bench
 
         def fresh() -> Trainer:
-            seed = trial_seed(bench.config.seed, self._origin)
+            seed = trial_seed(*seed_of(self._trial, bench.config.seed))
             return build_trainer(recipe, seed, bench.train, bench.validation, monitor=bench.config.metric)
 
-        return checkpoints.resume(self._folder, fresh, bench.say)
+        trainer = checkpoints.resume(self._folder, fresh, bench.say, any_plan=self._extends is not None)
+        if self._extends is not None and not trainer.epoch:
+            begun = self._extends
+            bench.say(f"trial {self._origin} trains epochs 1 to {begun['epochs'][-1]} of {begun['trial']} again first")
+        return trainer
 
     def _train(self, trainer: Trainer) -> None:
         for metrics in trainer.history:  # what the last attempt may not have come to say
@@ -211,7 +217,8 @@ class _Attempt:
         if trainer.history:
             self._consider_pruning(trainer)
         began = time.monotonic()
-        for metrics in trainer.fit(stop=self._bench.stop):
+        stages = stages_of(self._trial, self._bench.config.budget.epochs)
+        for metrics in train_stages(trainer, stages, stop=self._bench.stop):
             self._check()
             checkpoints.save(self._folder, trainer)
             self._record(metrics)
@@ -241,7 +248,9 @@ class _Attempt:
 
     def _consider_pruning(self, trainer: Trainer) -> None:
         """Raises TrialPruned where the pruner says so; a training that is at its end has nothing to be spared."""
-        if self._is_baseline or trainer.epoch == trainer.spec.epochs or trainer.epoch not in self._reported:
+        if self._is_baseline or self._extends is not None:
+            return
+        if trainer.epoch == trainer.spec.epochs or trainer.epoch not in self._reported:
             return
         if self._trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {trainer.epoch} of {trainer.spec.epochs}")

@@ -177,8 +177,8 @@ class Space:
                 fields[name] = _spec(slot, values[name], values)
         return ConvNet(blocks=blocks, **fields)
 
-    def recipe(self, values: Mapping[str, Any]) -> Recipe:
-        """Returns the network and the training that `values` describe, over the study's epochs.
+    def recipe(self, values: Mapping[str, Any], epochs: int | None = None) -> Recipe:
+        """Returns the network and the training that `values` describe, over the study's epochs or others.
 
         Raises:
             SpecError: a value is not legal.
@@ -186,7 +186,7 @@ class Space:
         known = slots()
         numbers: dict[str, Any] = {name: values[name] for name in TRAINING if name in values}
         training = TrainingSpec(
-            epochs=self.config.budget.epochs,
+            epochs=self.config.budget.epochs if epochs is None else epochs,
             optimizer=_spec(known["optimizer"], values["optimizer"], values),
             schedule=_spec(known["schedule"], values["schedule"], values),
             augment=tuple(_spec(AUGMENT, name, values) for name in values["augment"].split("+") if name != NONE),
@@ -268,13 +268,14 @@ class Space:
         """Returns a short text for the network, such as "conv 32-64 k5-3 bn dense 128"."""
         return architecture_label(values)
 
-    def plain(self, values: Mapping[str, Any]) -> Values:
+    def plain(self, values: Mapping[str, Any], epochs: int | None = None) -> Values:
         """Returns what a table of trials shows: one column for a thing, whatever the optimizer or the block.
 
         `learning_rate` stands for "adam.learning_rate" as for any other's, `filters` is "32-64" for two blocks.
         """
         columns = plain_columns(values, self._domains)
-        return {"architecture": self.architecture(values)} | columns | {"epochs": self.config.budget.epochs}
+        epochs = self.config.budget.epochs if epochs is None else epochs
+        return {"architecture": self.architecture(values)} | columns | {"epochs": epochs}
 
 
 def _spec(slot: Slot, name: str, values: Mapping[str, Any]) -> Spec | None:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.config.duration import clock
 from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE
+from sweeps.study.lineage import total_epochs
 from sweeps.study.storage import origin_of
 from sweeps.views.progress import RunningTrial
 
@@ -92,13 +93,13 @@ class Outlook:
     def _progress_of(self, trial: FrozenTrial) -> RunningTrial:
         done, since = self._marks[trial.number]
         epoch_s = trial.user_attrs.get(EPOCH_S, trial.user_attrs.get(EPOCH_S_ESTIMATE))
-        left_s = None
+        epochs, left_s = total_epochs(trial, self._epochs), None
         if epoch_s is not None:
-            left_s = max(0.0, (self._epochs - done) * epoch_s - (time.monotonic() - since))
+            left_s = max(0.0, (epochs - done) * epoch_s - (time.monotonic() - since))
         return RunningTrial(
             number=origin_of(trial),
             label=trial.user_attrs["label"],
-            epochs=self._epochs,
+            epochs=epochs,
             done=done,
             epoch_s=epoch_s,
             left_s=left_s,
