@@ -161,9 +161,8 @@ def enqueue(study: str, values: Sequence[str], base: int | None, storage: str | 
 def extend(study: str, trial: int, epochs: int, storage: str | None, as_json: bool) -> None:
     """Train trial N for more epochs, as a new trial.
 
-    It begins with the last state of a trial that is complete or was pruned, of which nothing changes, and is not pruned.
-    The learning rate goes on as in a training that was planned for E epochs. It does not count towards the budget in
-    trials.
+    It begins with the last state of trial N, which has ended and stays as it is, and is not pruned. The learning rate
+    goes on as in a training that was planned for E epochs. It does not count towards the budget in trials.
     """
     from sweeps.study.extend import extend as extend_trial
     from sweeps.study.storage import load_study

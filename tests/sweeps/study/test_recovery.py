@@ -159,6 +159,20 @@ def test_a_trial_that_comes_along_is_never_given_up(study: optuna.Study, paths: 
     assert study.trials[-1].user_attrs["losses"] == 0
 
 
+def test_a_failure_after_another_epoch_does_not_count(study: optuna.Study, paths: StudyPaths) -> None:
+    for epochs in range(1, MAX_RETRIES + 4):
+        claimed = begin(study, paths, epochs=epochs)
+        fail(study, claimed.trial, paths)
+        die(claimed)
+    assert Tally.of(study.trials) == Tally(waiting=1)
+    for attempt in range(MAX_RETRIES + 1):  # from here on it comes no further
+        claimed = begin(study, paths)
+        assert claimed.trial.user_attrs["failures"] == attempt
+        fail(study, claimed.trial, paths)
+        die(claimed)
+    assert Tally.of(study.trials) == Tally(failed=1)
+
+
 def test_a_failing_trial_is_tried_again_twice(study: optuna.Study, paths: StudyPaths) -> None:
     for attempt in range(1 + MAX_RETRIES):
         claimed = begin(study, paths)

@@ -208,6 +208,17 @@ def test_a_torn_line_is_cut_off_and_kept(paths: StudyPaths) -> None:
     assert len(load_study("small", None, paths).trials) == 2
 
 
+@pytest.mark.parametrize("torn", [b"{", b'{"op_code": 4, "work', b'{"op_code": 4, "worker_id": "' + b"x" * 200_000])
+def test_whoever_writes_next_mends_a_torn_end(paths: StudyPaths, torn: bytes) -> None:
+    study = open_study(small_config(), open_storage(None, paths), DATA)
+    study.ask()
+    with open(paths.journal, "ab") as journal:
+        journal.write(torn)
+    study.ask()  # by a process that has the journal open since before
+    assert len(load_study("small", None, paths).trials) == 2
+    assert paths.journal.with_name("journal.log.torn").read_bytes() == torn + b"\n"
+
+
 def test_there_is_nothing_to_repair_in_a_database(paths: StudyPaths, tmp_path: Path) -> None:
     assert repair_journal(f"sqlite:///{tmp_path}/x.db", paths) is None
     assert repair_journal(None, paths) is None

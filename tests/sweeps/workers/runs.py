@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -72,10 +74,15 @@ class Project:
         assert process.returncode == code, (process.returncode, out, err)
         return out, err
 
-    def study(self) -> optuna.Study:
-        return load_study("live", None, self.paths)
+    def study(self, storage: str | None = None) -> optuna.Study:
+        return load_study("live", storage, self.paths)
 
-    def results(self) -> dict[int, tuple[Any, ...]]:
+    def statuses(self) -> set[str]:
+        """Returns the statuses of all runs in the project's own MLflow."""
+        with contextlib.closing(sqlite3.connect(self.root / "mlruns" / "mlflow.db")) as database:
+            return {status for (status,) in database.execute("SELECT status FROM runs")}
+
+    def results(self, storage: str | None = None) -> dict[int, tuple[Any, ...]]:
         """Returns by trial how it ended, its value, parameters, curve and weights."""
         return {
             origin_of(trial): (
@@ -85,7 +92,7 @@ class Project:
                 trial.intermediate_values,
                 trial.user_attrs.get("weights_sha256"),
             )
-            for trial in self.study().trials
+            for trial in self.study(storage).trials
             if not trial.user_attrs.get("requeued")
         }
 
