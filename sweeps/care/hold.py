@@ -1,4 +1,4 @@
-"""The lock that keeps apart what copies a study's files and what removes some."""
+"""The lock that keeps apart what copies a study's files, removes some, or puts some back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def hold_files(name: str, paths: StudyPaths) -> Iterator[None]:
         ) from error
     if not is_ours:
         raise StudyError(
-            f"one `export` or `clean` at a time must work on study {name!r}, but another one does already; wait for it."
+            f"one `export`, `clean` or `replay --keep` at a time must work on the files of study {name!r}, but another "
+            "one does already; wait for it."
         )
     try:
         yield

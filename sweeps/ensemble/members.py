@@ -19,6 +19,7 @@ from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.tracking.cleaned import was_cleaned
 from sweeps.tracking.cursor import run_id_of
 
 __all__ = ["BLOCK", "Member", "Trial", "are_probs", "best_members", "finished_trials", "load_network", "load_val_probs"]
@@ -133,6 +134,7 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
         arrays = read_arrays(path, ("probs", "labels"))
         probs, stored = arrays["probs"], arrays["labels"]
     except FileNotFoundError:
+        _refuse_cleaned(member, path)
         raise CheckpointError(
             f"trial {member.number} must have its validation predictions, but {shown} is missing; restore it from its "
             "MLflow run."
@@ -166,6 +168,7 @@ def load_network(member: Member, paths: StudyPaths) -> Network:
     try:
         digest = sha256_file(path)
     except OSError as error:
+        _refuse_cleaned(member, path)
         raise CheckpointError(
             f"trial {member.number} must have its weights, but {_shown(path)} is not readable "
             f"({error.strerror}); restore it from its MLflow run."
@@ -176,6 +179,16 @@ def load_network(member: Member, paths: StudyPaths) -> Network:
             f"but {_shown(path)} has {digest[:12]}…; restore it from its MLflow run."
         )
     return load_model(path, batch_size=BLOCK)
+
+
+def _refuse_cleaned(member: Member, path: Path) -> None:
+    """Raises a CheckpointError if a file is missing because `clean` freed it."""
+    if was_cleaned(path.parent, path.name):
+        study = path.parents[2].name
+        raise CheckpointError(
+            f"trial {member.number} must have its {path.name}, but was cleaned; "
+            f"`replay {study} {member.number} --keep` makes it whole again."
+        )
 
 
 def are_probs(probs: NDArray[Any], count: int) -> bool:

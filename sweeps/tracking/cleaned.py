@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mnistnn.files import atomic_write
 
-__all__ = ["CLEANED", "cleaned_files", "note_cleaned", "was_cleaned"]
+__all__ = ["CLEANED", "cleaned_files", "forget_cleaned", "note_cleaned", "was_cleaned"]
 
 CLEANED = "cleaned.json"
 
@@ -40,7 +40,24 @@ def note_cleaned(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     Raises:
         OutputError: it cannot be written; then nothing may be removed.
     """
-    record = {"format": _FORMAT, "files": cleaned_files(folder) | {name: dict(entry) for name, entry in files.items()}}
+    _write(folder, cleaned_files(folder) | {name: dict(entry) for name, entry in files.items()})
+
+
+def forget_cleaned(folder: Path, names: Iterable[str]) -> None:
+    """Takes files that are there again out of the record.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    known = cleaned_files(folder)
+    left = {name: entry for name, entry in known.items() if name not in set(names)}
+    if not left:
+        (folder / CLEANED).unlink(missing_ok=True)
+    elif left != known:
+        _write(folder, left)
+
+
+def _write(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     with atomic_write(folder / CLEANED, "w") as file:
-        json.dump(record, file, indent=2, sort_keys=True)
+        json.dump({"format": _FORMAT, "files": files}, file, indent=2, sort_keys=True)
         file.write("\n")

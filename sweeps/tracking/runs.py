@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sweeps.tracking.address import reason_of
+from sweeps.tracking.cleaned import was_cleaned
 from sweeps.tracking.cursor import Cursor
 from sweeps.tracking.events import EVENTS, Event
 from sweeps.tracking.inputs import dataset_inputs
@@ -179,7 +180,8 @@ class _Delivery:
     def _artifact(self, event: Event) -> None:
         path = _inside(self.folder, text_of(event["file"]))
         if path is None:
-            self.warn(f"warning: the artifact {event['file']!r} of {self.folder} is not there; it is passed over.")
+            if not was_cleaned(self.folder, text_of(event["file"])):
+                self.warn(f"warning: the artifact {event['file']!r} of {self.folder} is not there; it is passed over.")
             return
         folder = "/".join(part for part in text_of(event["folder"]).split("/") if part not in ("", ".", ".."))
         self.mlflow.log_artifact(self._id, str(path), folder or None)

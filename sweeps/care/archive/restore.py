@@ -14,11 +14,11 @@ from mnistnn.errors import OutputError
 from mnistnn.files import atomic_write
 from sweeps.care.archive.container import Entry, Member, copy_out, list_members, read_manifest, read_small
 from sweeps.care.archive.contents import CONFIG, JOURNAL, is_study_file
-from sweeps.care.archive.delivery import deliver
 from sweeps.care.archive.export import FORMAT
 from sweeps.care.archive.places import filled, place, staging, taken
 from sweeps.care.archive.rename import rename_events, rename_snapshot, rename_toml, update_records
 from sweeps.care.archive.snapshot import Snapshot
+from sweeps.care.delivery import deliver
 from sweeps.config import load_study
 from sweeps.config.fault import shown
 from sweeps.config.sections import NAME_PATTERN
