@@ -9,7 +9,7 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
 BUDGET_ARGS := $(if $(BUDGET),--set budget.time=$(BUDGET))
-# Tests train small nets, on which the threads of a BLAS only wait for each other.
+# Tests train small nets, on which the threads of a BLAS only wait for each other; two tests at once do not.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
@@ -67,10 +67,11 @@ train: $(RUNTIME) ## train one net (PRESET=report, ARGS="--epochs 5 --test")
 	@$(PY) -m sweeps train $(PRESET) $(ARGS)
 
 test: $(DEV) ## run all tests
-	@$(ONE_THREAD) $(PY) -m pytest $(ARGS)
+	@$(ONE_THREAD) $(PY) -m pytest $(AT_ONCE) $(ARGS)
 
 test-fast: $(DEV) ## run the tests that take no processes, kills or browsers
-	@$(ONE_THREAD) $(PY) -m pytest -m 'not slow and not kill and not browser' $(ARGS)
+	@$(ONE_THREAD) $(PY) -m pytest $(AT_ONCE) -m 'not slow and not kill and not browser' $(ARGS)
+AT_ONCE = --numprocesses 2 --dist worksteal
 
 # Within the side-by-side run BLAS gets its threads count by count; a quick one leaves docs/ as it is.
 bench: $(BENCH) ## layers and nets, then side by side with PyTorch, written to docs/ (ARGS=--quick: two minutes)

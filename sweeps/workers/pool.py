@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeps.workers.order import Order
-from sweeps.workers.process import GRACE_S, MAX_RESTARTS, UNUSABLE, describe_exit, last_line, spawn_worker
+from sweeps.workers.process import GRACE_S, MAX_RESTARTS, UNUSABLE, describe_exit, ends, last_line, spawn_worker
 
 __all__ = ["Pool"]
 
@@ -94,12 +94,12 @@ class Pool:
 
     @property
     def failed(self) -> list[str]:
-        """A line for each worker that ended badly: the last of its log."""
-        return [
-            f"worker {worker.number} ended ({describe_exit(worker.exit_code)}): {last_line(worker.log)}"
+        """A line for each way in which workers ended badly, with the last line of their logs."""
+        return ends(
+            (worker.number, f"({describe_exit(worker.exit_code)}): {last_line(worker.log)}")
             for worker in self._workers
             if worker.exit_code
-        ]
+        )
 
     def stop(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """Asks all workers to stop and waits for them; who does not come, or all once `is_urgent`, are killed."""

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from sweeps.workers.cores import THREAD_VARIABLES
 from sweeps.workers.order import Order
 
-__all__ = ["GRACE_S", "MAX_RESTARTS", "UNUSABLE", "describe_exit", "last_line", "spawn_worker"]
+__all__ = ["GRACE_S", "MAX_RESTARTS", "UNUSABLE", "describe_exit", "ends", "last_line", "spawn_worker"]
 
 #: How often a worker that died is replaced.
 MAX_RESTARTS = 3
@@ -60,6 +61,18 @@ def describe_exit(code: int | None) -> str:
         return f"exit code {code}"
     name = signal.Signals(-code).name
     return f"{name}, perhaps out of memory" if name == "SIGKILL" else name
+
+
+def ends(faults: Iterable[tuple[int, str]]) -> list[str]:
+    """Returns a line for each way in which workers ended, with the numbers of those that did.
+
+    Args:
+        faults: of each worker that ended badly its number, and how: `(exit code 2): error: …`.
+    """
+    numbers: dict[str, list[str]] = {}
+    for number, how in faults:
+        numbers.setdefault(how, []).append(str(number))
+    return [f"worker{'s' if len(who) > 1 else ''} {', '.join(who)} ended {how}" for how, who in numbers.items()]
 
 
 def last_line(log: Path) -> str:
