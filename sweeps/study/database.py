@@ -10,6 +10,8 @@ from typing import Any
 
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialHeartbeatModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sweeps.study.liveness import GRACE, HEARTBEAT_S
@@ -62,6 +64,11 @@ class PatientStorage(RDBStorage):
     A call whose answer was lost may be made twice. Each then says the same again, but for a new trial, of which an
     empty one stays behind that `recover` ends.
     """
+
+    def has_heartbeat(self, trial_id: int) -> bool:
+        """Says whether a worker ever gave a sign of life for a trial."""
+        with _create_scoped_session(self.scoped_session) as session:
+            return TrialHeartbeatModel.where_trial_id(trial_id, session) is not None
 
 
 def _patient(call: Callable[..., Any]) -> Callable[..., Any]:

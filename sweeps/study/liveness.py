@@ -106,9 +106,9 @@ def is_dead(study: optuna.Study, trial: FrozenTrial, owner: Owner | None, stale:
         return True
     if trial._trial_id in stale:
         return True
-    if owner is not None and owner.attempt == trial.number:
+    if study._storage._backend.has_heartbeat(trial._trial_id):  # type: ignore[attr-defined]
         return False
-    # Nobody came to write down his name: between the question for a trial and that lie milliseconds.
+    # Its worker died between the question for a trial and the first heartbeat, milliseconds later.
     grace = timedelta(seconds=GRACE * (_interval_s(study) or 0))
     return trial.datetime_start is not None and datetime.now() - trial.datetime_start > grace
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from mnistnn.data import Dataset
 from mnistnn.files import sha256_file
 from sweeps.paths import StudyPaths
+from sweeps.study import liveness
 from sweeps.study.budget import Budget, Tally
 from sweeps.study.claims import Claim, Superseded, claim
 from sweeps.study.liveness import Heartbeat, Owner, stale_trials
@@ -112,6 +114,24 @@ def test_who_sends_heartbeats_from_elsewhere_lives_and_who_stopped_is_dead(machi
     wait_until_stale(study)
     assert recover(machine.study(), machine.paths) == [0]
     assert Tally.of(machine.study().trials) == Tally(waiting=1)
+
+
+def test_who_works_in_another_folder_lives_and_who_never_gave_a_sign_is_dead(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = machine.study()
+    claimed = claimed_by(study, machine.paths)
+    Space(CONFIG).suggest_with(claimed.trial)
+    claimed.trial.set_user_attr("label", "net")
+    elsewhere = paths_of(CONFIG, machine.paths.folder / "elsewhere")  # which has no lock files of this one's workers
+    monkeypatch.setattr(liveness, "GRACE", 0)
+    with Heartbeat(study, claimed.trial):
+        assert recover(machine.study(), elsewhere) == []
+    claimed.lock.release()
+    other = machine.study()
+    with sqlite3.connect(machine.url.removeprefix("sqlite:///")) as database:
+        database.execute("DELETE FROM trial_heartbeats")
+    assert recover(other, elsewhere) == [0]
 
 
 def test_who_died_here_is_known_at_once_by_its_lock(machine: Machine) -> None:
