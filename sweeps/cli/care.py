@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from sweeps.cli.options import PATH, log_to, options, read_study, show_as
+from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
+from sweeps.workers.cores import one_thread
 
-__all__ = ["clean", "doctor", "export", "import_"]
+__all__ = ["clean", "doctor", "export", "import_", "replay"]
 
 
 @click.command()
@@ -26,9 +27,40 @@ def doctor(study: str, fix: bool, storage: str | None, as_json: bool, quiet: boo
     from sweeps.care.doctor import examine
 
     config = read_study(study)
-    report = examine(config, root=project_root(), storage_url=storage, fix=fix, echo=log_to(quiet), **chosen)
+    chosen |= {"fix": fix, "quiet": quiet, "echo": log_to(quiet)}
+    report = examine(config, root=project_root(), storage_url=storage, **chosen)
     show_as(report.text(), report.to_dict(), as_json)
     return report.exit_code
+
+
+@click.command()
+@click.argument("study")
+@click.argument("number", type=click.IntRange(min=0), metavar="N")
+@click.option("--keep", is_flag=True, help="Put weights and other files where the trial's are missing or damaged.")
+@options("data_dir", "storage", "json", "quiet")
+def replay(
+    study: str, number: int, keep: bool, data_dir: Path | None, storage: str | None, as_json: bool, quiet: bool
+) -> int:
+    """Train trial N again from its record, and compare.
+
+    On the same machine by the same versions every loss and the weights come out as they are recorded, to the last bit.
+    The study, its files and MLflow stay as they are. The exit code is 1 if something differs; --keep changes nothing
+    then.
+    """
+    one_thread(always=True)
+    from sweeps.care.replay import replay_trial
+
+    found = replay_trial(
+        read_study(study).name,
+        number,
+        root=project_root(),
+        dataset=find_data(data_dir, quiet),
+        storage_url=storage,
+        keep=keep,
+        progress=not quiet,
+    )
+    show_as(found.text(), found.to_dict(), as_json)
+    return found.exit_code
 
 
 @click.command()

@@ -23,13 +23,16 @@ PARENT_MB = 400.0
 _UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
 
 
-def one_thread() -> None:
+def one_thread(*, always: bool = False) -> None:
     """Gives BLAS one thread in this process, unless the user has said how many. NumPy must not be imported yet.
 
     On nets as small as these two threads mostly wait for each other, and how many cores a machine has would show in
     the last digits of the weights.
+
+    Args:
+        always: whatever the user has said, as workers have it.
     """
-    if not any(os.environ.get(name) for name in THREAD_VARIABLES):
+    if always or not any(os.environ.get(name) for name in THREAD_VARIABLES):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 

@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from mnistnn.data import Dataset, find_dataset
+from mnistnn.data.dataset import Split
+from mnistnn.files import sha256_file
+from sweeps import provenance
+from sweeps.care.replay import Replay, replay_trial
+from sweeps.errors import StudyError
+from sweeps.paths import StudyPaths
+from sweeps.study.storage import load_study, origin_of
+from sweeps.tracking.cleaned import CLEANED, note_cleaned
+from tests.sweeps import command
+from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
+from tests.sweeps.workers.runs import Project, kill, wait_for, worker_pids
+
+
+class PruneAfter(optuna.pruners.BasePruner):
+    """Prunes every trial after its second epoch."""
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return max(trial.intermediate_values, default=0) == 2
+
+
+@pytest.fixture(scope="module")
+def tiny(sample: Dataset) -> Any:
+    """A data set of which an epoch takes milliseconds."""
+
+    class Tiny:
+        digest = sample.digest
+
+        def split(self, seed: int) -> tuple[Split, Split]:
+            train, validation = sample.split(seed)
+            return (
+                Split(train.images, train.labels, train.indices[:200]),
+                Split(validation.images, validation.labels, validation.indices[:100]),
+            )
+
+    return Tiny()
+
+
+class Lab:
+    """A study under `root`, whose trials are run in this process."""
+
+    def __init__(self, root: Path, data: Any, **changes: Any) -> None:
+        self.root, self.data = root, data
+        self.config = small_config(**{"budget__epochs": 3} | changes)
+        self.study = make_study(self.config, root, data)
+
+    @property
+    def paths(self) -> StudyPaths:
+        return paths_of(self.config, self.root)
+
+    def run(self, *, pruner: Any = None, stop: Callable[[], bool] = lambda: False, **changes: Any) -> TrialState | None:
+        self.study = load_study(self.config.name, None, self.paths, sampler=self.study.sampler, pruner=pruner)
+        return run_next(self.study, make_bench(self.config, self.root, self.data, stop=stop, **changes))
+
+    def replay(self, number: int = 0, **more: Any) -> Replay:
+        options: dict[str, Any] = {"dataset": self.data, "progress": False} | more
+        return replay_trial(self.config.name, number, root=self.root, **options)
+
+    def file(self, name: str, number: int = 0) -> Path:
+        return self.paths.trial(number) / name
+
+    def files(self) -> dict[str, str]:
+        paths = (path for path in sorted(self.root.rglob("*")) if path.is_file())
+        return {str(path): sha256_file(path) for path in paths}
+
+    def edit(self, change: Callable[[dict[str, Any]], object], kind: str, number: int = 0) -> None:
+        """Changes the events of a kind."""
+        path = self.file("events.jsonl", number)
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        for event in events:
+            if event["kind"] == kind:
+                change(event)
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Lab:
+    lab = Lab(tmp_path_factory.mktemp("finished"), tiny)
+    tags = {**provenance.versions(), "git_commit": "a" * 40, "git_dirty": "false"}
+    assert lab.run(tags=tags) == TrialState.COMPLETE
+    return lab
+
+
+@pytest.fixture
+def lab(finished: Lab, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A study with one finished trial, to do with as one likes."""
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
+    root = tmp_path / "lab"
+    shutil.copytree(finished.root, root)
+    return Lab(root, tiny)
+
+
+def test_a_finished_trial_comes_out_the_same_and_nothing_is_written(lab: Lab) -> None:
+    before = lab.files()
+    found = lab.replay()
+    assert (found.exit_code, found.epochs, found.same_state, found.changed) == (0, 3, True, {})
+    assert found.replayed_sha256 == sha256_file(lab.file("weights.npz"))
+    assert found.text().splitlines() == [
+        "trial 0 of study small: the same",
+        f"  weights     sha256 {str(found.weights_sha256)[:12]}…, as recorded",
+        "  curve       3 epochs, each value as recorded",
+        "  last state  as kept in final.npz",
+    ]
+    assert lab.files() == before
+
+
+def test_the_studys_file_and_the_trials_own_folder_need_not_be_there(lab: Lab) -> None:
+    shutil.rmtree(lab.paths.trial(0))
+    found = lab.replay()
+    assert found.is_same
+    assert found.broken == ("weights.npz", "recipe.json", "val_probs.npz", "final.npz")
+    assert not lab.paths.trial(0).exists()
+
+
+def test_a_pruned_trial_is_replayed_as_far_as_it_went(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny, budget__epochs=5)
+    assert lab.run(pruner=PruneAfter()) == TrialState.PRUNED
+    found = lab.replay()
+    assert (found.exit_code, found.epochs, found.same_state, found.weights_sha256) == (0, 2, True, None)
+    assert "  curve       2 epochs, each value as recorded\n  end         pruned after epoch 2 of 5\n" in found.text()
+    lab.file("final.npz").unlink()
+    assert lab.replay(keep=True).kept == ("final.npz",)
+    assert lab.replay().same_state
+    assert sorted(path.name for path in lab.paths.trial(0).iterdir()) == [
+        "events.jsonl",
+        "final.npz",
+        "history.csv",
+        "lock",
+    ]
+
+
+@pytest.mark.parametrize(("batch_size", "whole_epochs"), [(5, 0), (10, 1)])
+def test_a_diverged_trial_diverges_in_the_same_step(
+    tmp_path: Path, tiny: Any, batch_size: int, whole_epochs: int
+) -> None:
+    lab = Lab(tmp_path, tiny, budget__epochs=12)
+    deep = {f"{name}_{block}": value for block in (2, 3) for name, value in (("filters", 8), ("convs", 2))}
+    wild = {"momentum.learning_rate": 1.0, "momentum.momentum": 0.999, "momentum.weight_decay": 0.1}
+    net = {
+        "blocks": 3,
+        "norm": "none",
+        "dense_units": 64,
+        "batch_size": batch_size,
+        "optimizer": "momentum",
+        "filters_1": 8,
+    }
+    lab.study.enqueue_trial({}, user_attrs={"overrides": deep | wild | net})
+    assert lab.run() == TrialState.PRUNED
+    trial = lab.study.trials[0]
+    assert trial.user_attrs["epochs_run"] == whole_epochs
+    reason = trial.user_attrs["reason"]
+    found = lab.replay()
+    assert (found.exit_code, found.reason, found.replayed_reason) == (0, reason, reason)
+    assert f"  end         diverged: the loss is nan in epoch {whole_epochs + 1}, step " in found.text()
+
+
+def test_baselines_are_replayed_with_what_they_override(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny, study__baselines=["mlp3"], budget__epochs=2)
+    assert lab.run() == TrialState.COMPLETE
+    assert lab.study.trials[0].user_attrs["overrides"]
+    assert lab.replay().is_same
+    for name in ("weights.npz", "recipe.json"):
+        lab.file(name).unlink()
+    assert lab.replay().is_same  # by the parameters alone
+
+
+def test_a_trial_that_was_stopped_twice_and_lost_a_checkpoint_is_the_same(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny)
+    for calls in (3, 3):  # of two steps an epoch
+        count = iter(range(100))
+        assert lab.run(stop=lambda count=count, calls=calls: next(count) >= calls) == TrialState.WAITING
+    lab.file("checkpoint.npz").write_bytes(b"PK")
+    assert lab.run() == TrialState.COMPLETE
+    assert lab.replay().is_same
+
+
+def test_another_attempts_trial_is_found_by_the_number_it_began_under(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny)
+    failed = False
+
+    def fail_once() -> bool:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise RuntimeError("the first attempt")
+        return False
+
+    assert lab.run(stop=fail_once) == TrialState.FAIL
+    assert lab.run() == TrialState.COMPLETE
+    assert [trial.number for trial in lab.study.trials] == [0, 1]
+    found = lab.replay(0)
+    assert (found.is_same, found.number) == (True, 0)
+    with pytest.raises(StudyError, match="study 'small' has 0 to 0 and no 1"):
+        lab.replay(1)
+
+
+def test_a_changed_curve_is_found_where_it_begins_to_differ(lab: Lab) -> None:
+    def change(event: dict[str, Any]) -> None:
+        if event["step"] >= 2:
+            event["metrics"]["train_loss"] = 0.5
+
+    lab.edit(change, "epoch")
+    found = lab.replay(keep=True)
+    assert found.exit_code == 1
+    assert found.difference is not None
+    assert (found.difference.epoch, found.difference.name, found.difference.recorded) == (2, "train_loss", 0.5)
+    assert found.difference.replayed == pytest.approx(2.0, abs=1.0)
+    lines = found.text().splitlines()
+    assert lines[0] == "trial 0 of study small: different"
+    assert lines[1].endswith("as recorded")  # the weights are
+    assert lines[2] == (
+        f"  curve       epoch 2: train_loss 0.5 in events.jsonl, {found.difference.replayed!r} now; "
+        "so it is in 2 epochs"
+    )
+    assert "  made by     the same versions and commit" in lines
+    assert lines[-1] == "  note        nothing was put back: what came out is not what is recorded"
+
+
+def test_other_weights_than_the_recorded_ones_are_different(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnistnn.training import Trainer
+
+    restore = Trainer.restore_best
+
+    def spoil(self: Trainer) -> None:  # as a last bit that came out otherwise
+        restore(self)
+        self.network.arena.params[-1] = np.nextafter(self.network.arena.params[-1], np.float32(np.inf))
+
+    monkeypatch.setattr(Trainer, "restore_best", spoil)
+    lab.file("weights.npz").unlink()
+    found = lab.replay(keep=True)
+    assert (found.exit_code, found.difference, found.kept) == (1, None, ())
+    assert f"now, {str(found.weights_sha256)[:12]}… recorded" in found.text()
+    assert not lab.file("weights.npz").exists()
+
+
+def test_what_changed_since_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "commit", lambda: "b" * 40 + "-dirty")
+    lab.edit(lambda event: event["tags"].update(numpy="1.99.0"), "start")
+    found = lab.replay()
+    assert found.is_same
+    numpy = np.__version__
+    assert found.changed == {"numpy": ("1.99.0", numpy), "commit": ("a" * 40, "b" * 40 + "-dirty")}
+    assert f"  made by     numpy 1.99.0, now {numpy}; commit aaaaaaaaaa, now bbbbbbbbbb-dirty" in found.text()
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "recipe.json", "val_probs.npz", "final.npz"])
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_what_is_missing_or_damaged_is_put_back(lab: Lab, name: str, damage: str) -> None:
+    path = lab.file(name)
+    before = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(before[: len(before) // 2])
+    found = lab.replay()
+    assert (found.is_same, found.broken, found.kept) == (True, (name,), ())
+    assert f"  files       {name} is missing or damaged; --keep puts it back" in found.text()
+    found = lab.replay(keep=True)
+    assert (found.is_same, found.broken, found.kept) == (True, (), (name,))
+    assert found.text().endswith(f"\n  put back    {name}")
+    if name != "final.npz":  # whose history says how long the epochs took
+        assert path.read_bytes() == before
+    assert lab.replay(keep=True).kept == ()
+
+
+def test_a_changed_weight_is_found_and_mended(lab: Lab) -> None:
+    path = lab.file("weights.npz")
+    before = bytearray(path.read_bytes())
+    before[len(before) // 2] ^= 1
+    path.write_bytes(before)
+    found = lab.replay(keep=True)
+    assert (found.is_same, found.kept) == (True, ("weights.npz",))
+    assert sha256_file(path) == found.weights_sha256
+
+
+def test_a_cleaned_trial_becomes_whole_again(lab: Lab) -> None:
+    names = ("weights.npz", "final.npz")
+    note_cleaned(lab.paths.trial(0), {name: {"bytes": 1} for name in names})
+    for name in names:
+        lab.file(name).unlink()
+    assert lab.replay(keep=True).kept == names
+    assert not lab.file(CLEANED).exists()
+
+
+def test_a_recipe_that_is_not_what_the_parameters_come_to_is_remarked(lab: Lab) -> None:
+    lab.file("weights.npz").unlink()  # its header would tell
+    recipe = json.loads(lab.file("recipe.json").read_text())
+    recipe["training"]["label_smoothing"] = 0.25
+    lab.file("recipe.json").write_text(json.dumps(recipe))
+    found = lab.replay()
+    assert found.exit_code == 1
+    assert "recipe.json, which is not what the trial's parameters come to" in found.remarks[0]
+    assert "training.label_smoothing 0.25, not 0.0" in found.remarks[0]
+    lab.file("recipe.json").write_text("[" * 100_000)
+    assert lab.replay(keep=True).kept == ("weights.npz", "recipe.json")
+
+
+def test_a_trial_that_somebody_holds_is_not_mended(lab: Lab) -> None:
+    from sweeps.study.claims import FileLock
+
+    lab.file("recipe.json").unlink()
+    lock = FileLock(lab.file("lock"))
+    assert lock.acquire()
+    with pytest.raises(StudyError, match="another process holds #000; try again"):
+        lab.replay(keep=True)
+    assert not lab.file("recipe.json").exists()
+    lock.release()
+    assert lab.replay(keep=True).kept == ("recipe.json",)
+
+
+def test_what_cannot_be_replayed_is_refused_in_one_line(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny)
+    with pytest.raises(StudyError, match="study 'small' has none and no 0"):
+        lab.replay()
+
+    class Other:
+        digest = "0" * 64
+
+    lab.run(stop=lambda: True)
+    with pytest.raises(StudyError, match="must have ended well to be replayed, but #000 is WAITING; wait for its end"):
+        lab.replay()
+    for _ in range(3):
+        lab.run(stop=lambda: 1 / 0 > 0)
+    with pytest.raises(StudyError, match=r"#000 is FAIL \(ZeroDivisionError.*\); nothing of it was finished") as caught:
+        lab.replay()
+    assert "\n" not in str(caught.value)
+    lab.study.ask()
+    with pytest.raises(StudyError, match="is RUNNING; wait for its end"):
+        lab.replay(max(trial.number for trial in lab.study.trials))
+    lab.run()
+    number = max(trial.number for trial in lab.study.trials)
+    with pytest.raises(StudyError, match="but got other data"):
+        lab.replay(number, dataset=Other())
+    with pytest.raises(StudyError, match="must have been run before"):
+        replay_trial("another", 0, root=tmp_path, dataset=tiny, progress=False)
+
+
+def test_the_verb_prints_and_exits(tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
+    home = command.Home.make(tmp_path, sample_dir)
+    lab = Lab(tmp_path, sample, budget__epochs=1)
+    assert lab.run() == TrialState.COMPLETE
+    (tmp_path / "studies" / "small.toml").write_text(
+        '[study]\nseed = 99\n[budget]\ntrials = 1\nepochs = 7\n[search]\noptimizer = "sgd"\n'
+    )  # not as it was run: that is in the storage
+    said = home("replay", "small", 0)
+    assert (said.code, said.out.splitlines()[0]) == (0, "trial 0 of study small: the same")
+    assert "1/1" in said.err
+    said = home("replay", "small", 0, "--json", "--quiet")
+    assert (said.code, said.json["same"], said.json["epochs"], said.err) == (0, True, 1, "")
+    lab.edit(lambda event: event["metrics"].update(val_loss=9.0), "epoch")
+    assert home("replay", "small", 0, "-q").code == 1
+    said = home("replay", "small", 5, "-q")
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+def test_killed_trials_come_out_the_same(tmp_path: Path, sample_dir: Path) -> None:
+    project = Project(tmp_path, sample_dir, trials=4, epochs=8)
+    process = project.start("--quiet", workers=2)
+    for _ in range(2):  # each time both workers, in the middle of what they do
+        known = epochs_of(project)
+        wait_for(lambda known=known: epochs_of(project) > known + 2)
+        for pid in worker_pids(process.pid):
+            kill(pid)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, (out, err)
+    numbers = [origin_of(trial) for trial in project.study().trials if not trial.user_attrs.get("requeued")]
+    assert len(numbers) == 4
+    assert sum(project.events(number).count("resume") for number in numbers) >= 2
+    dataset = find_dataset(sample_dir, cache=tmp_path / "cache")
+    for number in numbers:
+        found = replay_trial("live", number, root=tmp_path, dataset=dataset, progress=False)
+        assert (found.is_same, found.same_state, found.broken) == (True, True, ()), found.text()
+
+
+def epochs_of(project: Project) -> int:
+    return sum(path.read_text().count('"kind":"epoch"') for path in project.paths.trials.glob("*/events.jsonl"))
