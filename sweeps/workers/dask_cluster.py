@@ -8,18 +8,18 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sweeps.errors import StudyError
 from sweeps.tracking.address import public, reason_of
 from sweeps.workers.dask_task import look, versions
 
-__all__ = ["ANSWER_S", "DASK_ERRORS", "DaskCluster"]
+__all__ = ["ANSWER_S", "DaskCluster"]
+
+Result = TypeVar("Result")
 
 #: How long a scheduler may take to answer.
 ANSWER_S = 5.0
-#: What a call of a scheduler that is not there raises.
-DASK_ERRORS = (OSError, RuntimeError, TimeoutError)
 
 _CONNECT_S = 8.0
 
@@ -46,6 +46,7 @@ class DaskCluster:
         self.is_own = scheduler is None
         self.name = "this machine's own" if scheduler is None else public(scheduler)
         self._own: Any = None
+        self._variable: Any = None
         self.client: Any = None if scheduler is None else self._connect(scheduler)
 
     def start(self, count: int, folder: Path) -> None:
@@ -75,14 +76,41 @@ class DaskCluster:
                     memory_limit=0,  # Dask would only see its own process's
                     preload=["sweeps.workers.dask_task"],
                 )
-            except (ImportError, *DASK_ERRORS) as error:
+            except (ImportError, OSError, RuntimeError) as error:
                 raise StudyError(f"a Dask cluster must start here, but did not ({reason_of(error)}).") from error
             self.client = self._connect(self._own)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the scheduler is there, as far as it is known."""
+        return bool(self.client.status == "running")
+
     def threads(self) -> dict[str, int]:
-        """Returns the addresses of the workers that are there, and how many threads each has."""
-        found: dict[str, int] = self.client.nthreads(callback_timeout=ANSWER_S)
+        """Returns the addresses of the workers that are there, and how many threads each has.
+
+        Raises:
+            StudyError: the scheduler has gone, as in all that follows.
+        """
+        found: dict[str, int] = self._ask(lambda: self.client.nthreads(callback_timeout=ANSWER_S))
         return found
+
+    def channel(self, name: str, hear: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], None]:
+        """Opens a way to the tasks of this name, and back.
+
+        Args:
+            name: of a Variable and a topic.
+            hear: takes what tasks say, in another thread.
+
+        Returns:
+            What tells all tasks something, those to come as well.
+        """
+        self._variable = variable = self.dask.Variable(name, client=self.client)
+        self._ask(lambda: self.client.subscribe_topic(name, lambda event: hear(event[1])))
+        return lambda news: self._ask(lambda: variable.set(news, timeout=ANSWER_S, callback_timeout=ANSWER_S))
+
+    def submit(self, task: Callable[[Any], Any], argument: object, key: str, machines: list[str] | None) -> Any:
+        """Gives Dask a task, for any of `machines` where they are given. Returns its future."""
+        return self._ask(lambda: self.client.submit(task, argument, key=key, workers=machines, pure=False))
 
     def seeing(self, token: Path, data: str, say: Callable[[str], None]) -> list[str] | None:
         """Returns the machines that see what workers need; None if all do, so that those to come may work too.
@@ -92,7 +120,7 @@ class DaskCluster:
             data: the data set's place.
             say: takes a line about each that does not, and about other versions than here.
         """
-        answers = self.client.run(look, str(token), data, on_error="return")
+        answers = self._ask(lambda: self.client.run(look, str(token), data, on_error="return"))
         blind: dict[str, str] = {}
         others: dict[str, str] = {}
         here = versions()
@@ -115,18 +143,29 @@ class DaskCluster:
 
     def close(self) -> None:
         """Leaves the cluster, and ends it if it is this process's own."""
+        with contextlib.suppress(Exception):  # of what is on its way out anyhow
+            if self._variable is not None:
+                self._variable.delete()
         for part in (self.client, self._own):
-            if part is not None:
-                with contextlib.suppress(Exception):  # of what is on its way out anyhow
+            with contextlib.suppress(Exception):
+                if part is not None:
                     part.close(timeout=ANSWER_S)
         self.client = self._own = None
+
+    def _ask(self, question: Callable[[], Result]) -> Result:
+        try:
+            return question()
+        except Exception as error:  # whatever a client finds in the place of its scheduler: there is no common kind
+            raise StudyError(
+                f"the Dask scheduler must answer, but {self.name} does not any more; start it again."
+            ) from error
 
     def _connect(self, target: Any) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of versions that differ, which `seeing` says in one line
                 return self.dask.Client(target, timeout=_CONNECT_S, set_as_default=False, name="sweeps")
-        except (*DASK_ERRORS, TypeError, ValueError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise StudyError(
                 f"the Dask scheduler must answer, but {self.name} did not ({reason_of(error)}); start it "
                 "(dask scheduler), or name another with --scheduler."

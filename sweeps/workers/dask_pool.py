@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.errors import StudyError
 from sweeps.tracking.address import reason_of
 from sweeps.workers.cores import usable_cores
-from sweeps.workers.dask_cluster import ANSWER_S, DASK_ERRORS, DaskCluster
+from sweeps.workers.dask_cluster import ANSWER_S, DaskCluster
 from sweeps.workers.dask_task import BEAT_S, NO, NOW, SOON, Assignment, Outcome, hold
 from sweeps.workers.order import Order
 from sweeps.workers.process import GRACE_S, MAX_RESTARTS, UNUSABLE, describe_exit, last_line
@@ -92,7 +92,7 @@ class DaskPool:
         self._token = self._own / self._name
         self._workers: list[_Worker] = []
         self._machines: list[str] | None = None  # those that see what they have to; None: all
-        self._channel: Any = None
+        self._channel: Callable[[dict[str, Any]], None] | None = None
         self._begun: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._beat = 0
         self._beaten = self._answered = time.monotonic()
@@ -109,9 +109,8 @@ class DaskPool:
         self._token.touch()
         try:
             self._cluster.start(self.count, self._own)
-            self._channel = self._cluster.dask.Variable(self._name, client=self._cluster.client)
+            self._channel = self._cluster.channel(self._name, self._begun.put)
             self._tell(NO)
-            self._cluster.client.subscribe_topic(self._name, lambda event: self._begun.put(event[1]))
             if not self._cluster.is_own:
                 self._inspect()
             for number in range(self.count):
@@ -140,8 +139,8 @@ class DaskPool:
         self._hear(recover)
         if time.monotonic() - self._beaten >= BEAT_S:
             self._keep_in_touch(recover)
-        if self._gone is not None:
-            return False
+        if self._gone is not None or not self._cluster.is_connected:
+            return self._gone is None
         busy = False
         for worker in self._workers:
             busy = not self._is_over(worker) or self._replace(worker, recover) or busy
@@ -156,7 +155,7 @@ class DaskPool:
 
     def stop(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """Asks all workers to stop and waits for them; who does not come, or all once `is_urgent`, are killed."""
-        with contextlib.suppress(*DASK_ERRORS):
+        with contextlib.suppress(StudyError):
             if self._channel is not None and self._gone is None:
                 self._wait(is_urgent)
         self._close()
@@ -170,7 +169,6 @@ class DaskPool:
             unheard = time.monotonic() - told < _UNHEARD_S
             # Tasks that still wait for a free thread do not count: the stop is the first thing that they would read.
             if not [each for each in self._workers if not self._is_over(each) and (each.host or unheard)]:
-                self._channel.delete()
                 return
             if not urgent and is_urgent():
                 urgent, deadline = True, time.monotonic() + _URGENT_S
@@ -201,12 +199,15 @@ class DaskPool:
         assignment = Assignment(self._order, worker.number, str(self._folder), str(self._token), self._name)
         worker.host = worker.pid = worker.outcome = worker.error = None
         key = f"{self._name}-worker-{worker.number}-{uuid.uuid4().hex[:4]}"
-        worker.future = self._cluster.client.submit(hold, assignment, key=key, workers=self._machines, pure=False)
+        worker.future = self._cluster.submit(hold, assignment, key, self._machines)
 
     def _is_over(self, worker: _Worker) -> bool:
         """Says whether a task has ended, and fetches what came of it."""
         if worker.is_known_over or worker.future.status == "pending":
             return worker.is_known_over
+        if worker.future.cancelled():  # with the connection, which is there again
+            worker.outcome = Outcome(left=True)
+            return True
         try:
             worker.outcome = worker.future.result(timeout=ANSWER_S)
         except TimeoutError:
@@ -261,9 +262,9 @@ class DaskPool:
         try:
             self._tell(NO)
             present = self._cluster.threads()
-        except DASK_ERRORS:
-            if time.monotonic() - self._answered > _LOST_S or self._cluster.client.status == "closed":
-                self._gone = f"the Dask scheduler at {self._cluster.name} must answer, but has gone; start it again."
+        except StudyError as error:
+            if time.monotonic() - self._answered > _LOST_S:
+                self._gone = str(error)
             return
         self._answered = time.monotonic()
         for worker in self._workers:
@@ -273,7 +274,8 @@ class DaskPool:
     def _tell(self, wish: int) -> None:
         self._beat += 1
         news = {"beat": self._beat, "wish": wish, "left_s": self._left_s()}
-        self._channel.set(news, timeout=ANSWER_S, callback_timeout=ANSWER_S)
+        if self._channel is not None:
+            self._channel(news)
 
     def _close(self) -> None:
         self._cluster.close()
