@@ -24,7 +24,15 @@ def main() -> None:
 # By what people are doing, and within that in the order of their work.
 main.add_section("Data and nets", nets.data, nets.train, nets.predict)
 main.add_section(
-    "Studies", studies.run, studies.init, studies.worker, studies.trials, studies.enqueue, studies.extend, studies.ui
+    "Studies",
+    studies.run,
+    studies.init,
+    studies.worker,
+    studies.trials,
+    studies.enqueue,
+    studies.extend,
+    studies.fork,
+    studies.ui,
 )
 main.add_section("Contest", contest.ensemble, contest.submit, contest.verify)
 main.add_section("Care", care.doctor, care.replay, care.export, care.import_, care.clean)

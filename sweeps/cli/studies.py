@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sweeps.cli.options import (
     VerbWithNames,
     duration,
     find_data,
+    log_to,
     options,
     read_study,
     refuse_without,
@@ -22,7 +24,7 @@ from sweeps.cli.options import (
 )
 from sweeps.paths import Paths, project_root
 
-__all__ = ["enqueue", "extend", "init", "run", "trials", "ui", "worker"]
+__all__ = ["enqueue", "extend", "fork", "init", "run", "trials", "ui", "worker"]
 
 
 def _searchable() -> Sequence[Section]:
@@ -171,6 +173,39 @@ def extend(study: str, trial: int, epochs: int, storage: str | None, as_json: bo
     paths = Paths(project_root()).study(config.name)
     extended = extend_trial(load_study(config.name, storage, paths), paths, trial, epochs, budget=config)
     show_as(str(extended), extended.to_dict(), as_json)
+
+
+@click.command()
+@click.argument("study")
+@click.argument("new")
+@options("storage", "tracking_uri", "overrides", "json", "quiet")
+def fork(
+    study: str,
+    new: str,
+    storage: str | None,
+    tracking_uri: str | None,
+    overrides: Sequence[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make study NEW of a study, with the trials that still fit.
+
+    studies/NEW.toml gets the study's configuration, as it was last run, with the changes that --set makes. Trials that
+    ended are imported, weights and runs included, if all their values lie in the new ranges and limits, and seed,
+    metric and epochs are the same.
+    """
+    from sweeps.care.delivery import deliver
+    from sweeps.study.fork import fork as fork_study
+    from sweeps.workers.study_log import log_fork
+
+    config, root = read_study(study), project_root()
+    paths, log = Paths(root), log_to(quiet)
+    record = functools.partial(log_fork, source=paths.study(config.name))
+    forked = fork_study(config, new, root=root, overrides=overrides, storage_url=storage, record=record, echo=log)
+    undelivered, reason = deliver(new, paths.study(new), root=root, tracking_uri=tracking_uri, echo=log)
+    delivered = "has its runs" if reason is None else f"{undelivered:,} events wait for `run {forked.study}` ({reason})"
+    tracked = {"undelivered": undelivered, "reason": reason}
+    show_as(f"{forked}\nmlflow    {delivered}", forked.to_dict() | tracked, as_json)
 
 
 @click.command()

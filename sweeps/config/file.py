@@ -15,7 +15,7 @@ from sweeps.config.model import StudyConfig, build
 from sweeps.errors import ConfigError
 from sweeps.paths import Paths
 
-__all__ = ["find_study", "load_study", "parse_value"]
+__all__ = ["derive_study", "find_study", "load_study", "parse_value"]
 
 _LARGEST_BYTES = 250_000  # a hundred times as many as ours have
 # Characters of a line: a key of thousands of dots takes gigabytes to read.
@@ -36,11 +36,39 @@ def load_study(name_or_path: str | Path, *, root: Path, overrides: Sequence[str]
     """
     path = find_study(str(name_or_path), root)
     shown_path = " ".join(str(path.relative_to(root) if path.is_relative_to(root) else path).splitlines())
-    tables = _read(path, shown_path)
+    return _build(_read(path, shown_path), overrides, path.stem, shown_path)
+
+
+def derive_study(config: StudyConfig, name: str, overrides: Sequence[str] = ()) -> tuple[StudyConfig, dict[str, Any]]:
+    """Changes a study into one of another name.
+
+    Args:
+        config: the study.
+        name: what the new one is called.
+        overrides: "dotted.key=value" each; they hold over what the study has.
+
+    Returns:
+        The new study, and the tables for its file: what is not as it would be without them.
+
+    Raises:
+        ConfigError: a key or value breaks a rule; one line that names it.
+    """
+    tables = config.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
+    tables["study"].pop("direction")  # which follows from the metric
+    tables["study"]["name"] = name
+    made = _build(tables, overrides, name, f"study {name!r}")
+    if made.name != name:
+        raise ConfigError(f"the new study is called {name!r}, but --set says {made.name!r}; leave study.name out.")
+    del tables["study"]["name"]  # it is the file's
+    return made, {key: table for key, table in tables.items() if table}
+
+
+def _build(tables: dict[str, Any], overrides: Sequence[str], name: str, shown_path: str) -> StudyConfig:
+    """Builds what `tables` describe when the overrides are set in them, as they are afterwards."""
     set_paths = {_override(tables, override): override for override in overrides}
     study = tables.setdefault("study", {})
     if isinstance(study, dict):
-        study.setdefault("name", path.stem)
+        study.setdefault("name", name)
     try:
         return build(tables)
     except Fault as fault:

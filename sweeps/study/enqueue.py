@@ -18,8 +18,8 @@ from sweeps.config.search import settled
 from sweeps.errors import ConfigError
 from sweeps.paths import StudyPaths
 from sweeps.study.claims import queue_lock
+from sweeps.study.labels import run_name
 from sweeps.study.lookup import config_of, find_trial, values_of
-from sweeps.study.objective import run_name
 from sweeps.study.pruner import make_pruner
 from sweeps.study.sampler import make_sampler
 from sweeps.study.space import NEEDS, Space, Values

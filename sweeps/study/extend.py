@@ -22,9 +22,9 @@ from sweeps.paths import StudyPaths
 from sweeps.study.checkpoints import CHECKPOINT, FINAL
 from sweeps.study.claims import queue_lock
 from sweeps.study.enqueue import how_it_runs, queue
+from sweeps.study.labels import run_name
 from sweeps.study.lineage import EXTENDS, seed_of, stages_of
 from sweeps.study.lookup import config_of, find_trial, values_of
-from sweeps.study.objective import run_name
 from sweeps.study.space import Space
 
 __all__ = ["Extended", "extend"]

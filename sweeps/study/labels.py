@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sweeps.config.legal import AUGMENT, BLOCK, NET, NET_DEFAULTS, NONE, TRAINING, slots
 
-__all__ = ["architecture_label", "bare_names", "block_columns", "plain_columns"]
+__all__ = ["architecture_label", "bare_names", "block_columns", "plain_columns", "run_name"]
 
 _SHORT: Final = {"batch_norm": "bn"}
 _PLURAL: Final = {"kernel": "kernels", "pool": "pools"}
@@ -22,6 +22,13 @@ def architecture_label(values: Mapping[str, Any]) -> str:
     if values["dense_units"]:
         words.append(f"dense {values['dense_units']}")
     return " ".join(words) or "linear"
+
+
+def run_name(number: int, label: str, plain: Mapping[str, Any]) -> str:
+    """Returns what a trial is called wherever it is listed: `#017 conv 32-64 bn adamw 1.2e-3`."""
+    mantissa, exponent = f"{plain['learning_rate']:.1e}".split("e")
+    rate = f"{mantissa}e{int(exponent)}" if int(exponent) else mantissa
+    return f"#{number:03d} {label} {plain['optimizer']} {rate}"
 
 
 def _blocks(values: Mapping[str, Any]) -> list[str]:

@@ -31,6 +31,7 @@ from sweeps.paths import StudyPaths
 from sweeps.study import checkpoints
 from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
+from sweeps.study.labels import run_name
 from sweeps.study.lineage import EXTENDS, identity_of, seed_of, stages_of, total_epochs, train_stages, trial_seed
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
@@ -39,7 +40,7 @@ from sweeps.study.storage import origin_of
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import trial_note
 
-__all__ = ["Bench", "build_trainer", "run_name", "run_trial", "trial_seed"]
+__all__ = ["Bench", "build_trainer", "run_trial", "trial_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,6 @@ def build_trainer(
     """Builds the network and the training of a trial; the same recipe, seed and data give the same weights."""
     network = Network(recipe.network, batch_size=recipe.training.batch_size, seed=child_seed(seed, 0))
     return Trainer(network, recipe.training, train, validation, seed=child_seed(seed, 1), monitor=monitor)
-
-
-def run_name(number: int, label: str, plain: Mapping[str, Any]) -> str:
-    """Returns what a trial is called wherever it is listed: `#017 conv 32-64 bn adamw 1.2e-3`."""
-    mantissa, exponent = f"{plain['learning_rate']:.1e}".split("e")
-    rate = f"{mantissa}e{int(exponent)}" if int(exponent) else mantissa
-    return f"#{number:03d} {label} {plain['optimizer']} {rate}"
 
 
 def run_trial(

@@ -245,22 +245,33 @@ class Space:
         wanted = flatten(presets.architecture(name), presets.preset(name).training)
         schedule = slots()["schedule"].name
         ours = (schedule, self._domains[schedule].values[0])  # type: ignore[union-attr]  # it is always settled
+        for known, domain in self._domains.items():
+            if known.partition(".")[0] in ours and isinstance(domain, Choice):
+                wanted[known] = domain.values[0]
+        _, fits, overrides = self.place(wanted)
+        return fits, overrides
+
+    def place(self, wanted: Mapping[str, Any]) -> tuple[Values, Values, Values]:
+        """Returns a trial that has what is wanted, whether it lies in the space or not.
+
+        Args:
+            wanted: by plain name; what is not there takes its default.
+
+        Returns:
+            All of its values; those that it asks for, as parameters; and those that lie beside the space.
+        """
         fits: Values = {}
         overrides: Values = {}
 
         def resolve(name: str, default: Any) -> Any:
-            domain = self._domains.get(name)
-            if name.partition(".")[0] in ours:
-                return domain.values[0] if isinstance(domain, Choice) else default
-            value = wanted.get(name, default)
+            domain, value = self._domains.get(name), wanted.get(name, default)
             if domain is None or not domain.contains(value):
                 overrides[name] = value
             elif not settled(domain):
                 fits[name] = value
             return value
 
-        self._walk(resolve)
-        return fits, overrides
+        return self._walk(resolve), fits, overrides
 
     # How values are shown
 

@@ -163,6 +163,16 @@ class TrialLog:
         os.fsync(self._file)
 
     @staticmethod
+    def first_start(folder: Path) -> Event | None:
+        """Returns the event with which the run in `folder` started; None if there is none."""
+        try:
+            with open(folder / EVENTS, "rb") as file:
+                event = parse(file.readline(LONGEST_LINE + 1))
+        except OSError:
+            return None
+        return event if event is not None and event["kind"] == "start" else None
+
+    @staticmethod
     def has_ended(folder: Path) -> bool:
         """Returns whether the last event in `folder` is the run's end; its log may be another process's."""
         try:

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from mnistnn.errors import OutputError
 from sweeps import provenance
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Tally
+from sweeps.tracking.environment import environment_tags
 from sweeps.tracking.events import EVENTS, STATES, TrialLog
 from sweeps.tracking.notes import study_note
 
-__all__ = ["StudyLog"]
+__all__ = ["StudyLog", "log_fork"]
 
 
 class StudyLog:
@@ -111,3 +112,27 @@ def _end(log: TrialLog, tally: Tally, seconds: float) -> None:
             "seconds": round(seconds, 1),
         },
     )
+
+
+def log_fork(config: StudyConfig, paths: StudyPaths, trials: Sequence[FrozenTrial], *, source: StudyPaths) -> None:
+    """Records the beginning of a study that was forked, so that its imported trials' runs come under its own run.
+
+    It is about the data of the study that it was forked from. Where that one has no run, there is nothing to tell.
+
+    Args:
+        config: the study.
+        paths: its paths.
+        trials: what it has.
+        source: the paths of the study that it was forked from.
+    """
+    begun = TrialLog.first_start(source.parent)
+    if begun is None:
+        return
+    own = {"study": config.name, "config_hash": config.hash, "seed": str(config.seed)}
+    tags = {**begun["tags"], **environment_tags(), **own, "forked_from": source.folder.name}
+    with StudyLog(config, paths, tags, begun["inputs"]) as log:
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        if complete:
+            best = max if config.direction == "maximize" else min
+            log.best(Tally.of(trials), best(complete, key=lambda trial: trial.value or 0.0))
+        log.stop("forked")

@@ -21,7 +21,7 @@ from mnistnn.training import Trainer
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study.forecast import Forecast, duration_text
-from sweeps.study.objective import run_name
+from sweeps.study.labels import run_name
 from sweeps.study.recovery import recover, settle_checkpoints
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
