@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import os
 import shutil
@@ -114,6 +115,8 @@ def export_study(
     with hold_files(config.name, paths):
         snapshot = Snapshot.of(load_study(config.name, storage_url, paths))
         journal = snapshot.journal()
+        for left in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # by one that was killed
+            left.unlink(missing_ok=True)
         _check_room(paths, output)
         with atomic_write(output) as file:
             writer = Writer(file)

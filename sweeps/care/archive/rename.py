@@ -14,9 +14,9 @@ from pathlib import Path
 from mnistnn.errors import InputError
 from mnistnn.files import atomic_write
 from sweeps.care.archive.snapshot import Snapshot
+from sweeps.config.toml import to_toml
 from sweeps.ensemble.record import RECORD, read_report, save_report
 from sweeps.ensemble.report import as_markdown
-from sweeps.errors import ConfigError
 from sweeps.paths import StudyPaths
 from sweeps.study.lineage import BORN_IN
 from sweeps.tracking.cursor import run_id_of
@@ -29,11 +29,7 @@ _NAME_LINE = re.compile(r"""^(\s*name\s*=\s*)("[^"\n\\]*"|'[^'\n]*')""", re.MULT
 
 
 def rename_toml(text: str, name: str) -> str:
-    """Returns a study's file with another name, everything else and the comments as they were.
-
-    Raises:
-        ConfigError: the name stands where it cannot be exchanged safely.
-    """
+    """Returns a study's file with another name, everything else and the comments as they were."""
     tables = tomllib.loads(text)
     if "name" not in tables.get("study", {}):
         return text  # it is called as its file is
@@ -43,10 +39,7 @@ def rename_toml(text: str, name: str) -> str:
         with contextlib.suppress(tomllib.TOMLDecodeError):
             if tomllib.loads(changed) == wanted:
                 return changed
-    raise ConfigError(
-        'a study\'s name must be a line like name = "old" in [study] to be exchanged, but is written another way; '
-        "change it there and export it again."
-    )
+    return to_toml(wanted)  # the name stands where only a parser finds it: the comments are lost, and nothing else
 
 
 def rename_snapshot(snapshot: Snapshot, name: str) -> Snapshot:

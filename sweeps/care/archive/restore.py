@@ -225,7 +225,7 @@ def _take_config(unpacked: Path, source: str, name: str, root: Path) -> tuple[Pa
         return toml, text if name == source else rename_toml(text, name)
     known = load_study(toml, root=root)
     if known.name != name or known.space_hash != config.space_hash:
-        changes = "; ".join(known.space_difference(config.to_dict())[:3]) or f"its name is {known.name!r}"
+        changes = "; ".join(config.space_difference(known.to_dict())[:3]) or f"its name is {known.name!r}"
         raise ConfigError(
             f"studies/{name}.toml must be the imported study's, but is another's ({changes}); "
             "move it away, or give the study another name with --as NAME."
