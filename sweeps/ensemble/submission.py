@@ -95,10 +95,10 @@ def write_submission(
     probs_digest = save_answer_probs(kept, probs)
     with atomic_write(target) as file:
         file.write(text)
-    written = {"name": output.name, "format": format, "sha256": sha256_bytes(text)}
+    written = {"name": _shown(output.name), "format": format, "sha256": sha256_bytes(text)}
     manifest = manifest_path(output)
     with atomic_write(manifest, "w") as file:
-        values = _manifest(report, source, written, {"name": kept.name, "sha256": probs_digest})
+        values = _manifest(report, source, written, {"name": _shown(kept.name), "sha256": probs_digest})
         json.dump(values, file, indent=2, ensure_ascii=False)
         file.write("\n")
     return manifest
@@ -217,4 +217,9 @@ def _writable(output: Path, input: Path | None) -> Path:
 
 
 def _name(path: Path) -> str:
-    return path.name or path.resolve().name  # "." and ".." have a name elsewhere
+    return _shown(path.name or path.resolve().name)  # "." and ".." have a name elsewhere
+
+
+def _shown(name: str) -> str:
+    """Returns a file's name as a manifest can hold it: one may be of bytes that are no text, or steer a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)

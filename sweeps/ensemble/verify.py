@@ -195,15 +195,12 @@ def _check_digest(manifest: Manifest, paths: StudyPaths) -> None:
 
 
 def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: Path) -> Path:
-    """Returns a file with a member's weights: the trial's own, or the copy among the artifacts of its MLflow run.
+    """Returns a file with a member's weights: the trial's own, or one of the copies that MLflow has of them.
 
     Raises:
         CheckpointError: there is none with the manifest's digest.
     """
-    candidates = [paths.trial(member.trial) / "weights.npz"]
-    if member.run_id is not None:
-        candidates += Paths(root).mlruns.glob(f"artifacts/*/{member.run_id}/artifacts/weights.npz")
-    for path in candidates:
+    for path in _candidates(member, paths, Paths(root)):
         try:
             if path.is_file() and sha256_file(path) == member.weights_sha256:
                 return path
@@ -211,9 +208,19 @@ def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: P
             continue
     raise CheckpointError(
         f"a submission is made again by the weights of its members, but those of trial {member.trial} of study "
-        f"{study!r} (sha256 {member.weights_sha256[:12]}…) are neither in its folder nor among its run's artifacts; "
+        f"{study!r} (sha256 {member.weights_sha256[:12]}…) are neither in its folder nor among MLflow's artifacts; "
         f"`replay {study} {member.trial} --keep` makes them again."
     )
+
+
+def _candidates(member: ManifestMember, paths: StudyPaths, project: Paths) -> Iterator[Path]:
+    """Yields where a member's weights may lie, the likeliest place first."""
+    yield paths.trial(member.trial) / "weights.npz"
+    if member.run_id is not None:
+        yield from project.mlruns.glob(f"artifacts/*/{member.run_id}/artifacts/weights.npz")
+    yield from project.mlruns.glob(f"artifacts/*/models/*/artifacts/artifacts/members/{member.trial:05d}.npz")
+    # A study that was imported under another name has the same numbers.
+    yield from (study.trial(member.trial) / "weights.npz" for study in map(StudyPaths, project.studies.glob("*/")))
 
 
 def _predict(files: list[Path], images: UInt8s) -> Iterator[Floats]:

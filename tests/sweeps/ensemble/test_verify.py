@@ -222,15 +222,23 @@ def test_damaged_probabilities_are_said_not_compared_with(home: Home) -> None:
     assert "noise.txt.probs.npz is not (its sha256 is" in found.notes[0]
 
 
-def test_weights_are_found_among_the_artifacts_of_their_run(home: Home) -> None:
-    weights = home.paths.trial(load_ensemble(home.paths).members[0].number) / "weights.npz"
-    copy = Paths(home.root).mlruns / "artifacts" / "sweeps-smoke" / "abc123" / "artifacts" / "weights.npz"
+@pytest.mark.parametrize(
+    "place",
+    [
+        "mlruns/artifacts/sweeps-smoke/abc123/artifacts/weights.npz",
+        "mlruns/artifacts/sweeps-smoke/models/m-1/artifacts/artifacts/members/{number:05d}.npz",
+        "studies/renamed/trials/{number:05d}/weights.npz",
+    ],
+)
+def test_weights_are_found_by_their_digest_wherever_there_is_a_copy(home: Home, place: str) -> None:
+    number = load_ensemble(home.paths).members[0].number
+    copy = home.root / place.format(number=number)
     copy.parent.mkdir(parents=True)
-    shutil.move(weights, copy)
+    shutil.move(home.paths.trial(number) / "weights.npz", copy)
     change(home, lambda values: values["ensemble"]["members"][0].update(run_id="abc123"))
     assert verify(home).same_bytes
     copy.write_bytes(copy.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"`replay smoke \d+ --keep` makes them again"):
+    with pytest.raises(CheckpointError, match=rf"`replay smoke {number} --keep` makes them again"):
         verify(home)
 
 
@@ -294,6 +302,18 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for path, message in (("pipe", "no plain file"), (".", "Is a directory"), ("none", "does not"), ("a\0", "cannot")):
         with pytest.raises(ManifestError, match=message):
             verify_submission(tmp_path / path, root=tmp_path, dataset=_absent)
+
+
+@pytest.mark.parametrize("name", ["a\udcff.npy", "a\nb.npy", "\x1b[2J.npy", "ümläut 中.npy"])
+def test_files_of_odd_names_are_answered_for_and_verified(home: Home, name: str) -> None:
+    images = home.root / "out" / name
+    np.save(images, np.random.default_rng(1).integers(0, 256, (5, 28, 28), np.uint8))
+    path = write_submission(
+        home.config, root=home.root, dataset=_absent, input=images, output=images.with_suffix(".csv")
+    )
+    found = verify_submission(path, root=home.root, dataset=_absent, input=images)
+    assert (found.exit_code, found.same_bytes) == (0, True)
+    assert found.name.isprintable()
 
 
 @pytest.mark.parametrize("format", FORMATS)
