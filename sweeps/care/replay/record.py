@@ -40,6 +40,7 @@ DIVERGED = "diverged: "
 _STATE = ("epoch", "step", "best_epoch", "rngs", "arrays_sha256")
 _LARGEST_FILE = 1 << 20  # bytes, of a recipe or a history: a hundred times what ours take
 _LONGEST_LINE = 1 << 20
+_MOST_LAYERS = 100
 _STORAGE = "the study's storage"
 _SHOWN = 3
 
@@ -186,11 +187,18 @@ def _kept_recipe(folder: Path, digest: str | None) -> tuple[str, Recipe | None]:
     try:
         if digest is not None and weights.is_file() and sha256_file(weights) == digest:
             header = read_header(weights)
-            return weights.name, Recipe.from_dict({part: header.get(part) for part in ("network", "training")})
+            return weights.name, _sized({part: header.get(part) for part in ("network", "training")})
         with open_plain(folder / "recipe.json") as file:
-            return "recipe.json", Recipe.from_dict(json.loads(file.read(_LARGEST_FILE)))
+            return "recipe.json", _sized(json.loads(file.read(_LARGEST_FILE)))
     except (InputError, OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return "", None
+
+
+def _sized(values: dict[str, Any]) -> Recipe:
+    """Builds a recipe, unless its network has more layers than any of ours, which would take memory for each."""
+    if len(values["network"]["layers"]) > _MOST_LAYERS:
+        raise ValueError("too many layers")
+    return Recipe.from_dict(values)
 
 
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
