@@ -18,6 +18,8 @@ from sweeps import provenance
 from sweeps.care.replay import Replay, replay_trial
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.study.extend import extend
+from sweeps.study.fork import fork
 from sweeps.study.storage import load_study, origin_of
 from sweeps.tracking.cleaned import CLEANED, note_cleaned
 from tests.sweeps import command
@@ -187,6 +189,36 @@ def test_a_trial_that_was_stopped_twice_and_lost_a_checkpoint_is_the_same(tmp_pa
     assert lab.replay().is_same
 
 
+def test_extended_trials_are_replayed_stage_by_stage(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny, budget__epochs=5, budget__trials=9)
+    assert lab.run(pruner=PruneAfter()) == TrialState.PRUNED
+    assert extend(lab.study, lab.paths, 0, 6, budget=lab.config).trial == 1
+    assert lab.run() == TrialState.COMPLETE
+    assert extend(lab.study, lab.paths, 1, 8, budget=lab.config).trial == 2
+    count = iter(range(100))
+    assert lab.run(stop=lambda: next(count) >= 2) == TrialState.WAITING
+    assert lab.run() == TrialState.COMPLETE
+    for number, epochs in enumerate((2, 6, 8)):
+        found = lab.replay(number)
+        assert (found.is_same, found.same_state, found.epochs) == (True, True, epochs), found.text()
+    lab.file("weights.npz", 2).unlink()
+    lab.file("recipe.json", 2).unlink()
+    assert lab.replay(2).broken == ("weights.npz", "recipe.json")  # by the parameters alone
+
+
+def test_imported_trials_are_replayed_as_those_of_the_study_that_they_come_from(tmp_path: Path, tiny: Any) -> None:
+    lab = Lab(tmp_path, tiny, budget__trials=9)
+    assert lab.run(pruner=PruneAfter()) == TrialState.PRUNED
+    assert lab.run() == TrialState.COMPLETE
+    assert extend(lab.study, lab.paths, 1, 4, budget=lab.config).trial == 2
+    assert lab.run() == TrialState.COMPLETE
+    forked = fork(lab.config, "forked", root=tmp_path, overrides=["search.filters=[2, 4, 8]"])
+    assert forked.complete + forked.pruned == 3
+    for number in range(3):
+        found = replay_trial("forked", number, root=tmp_path, dataset=tiny, progress=False)
+        assert (found.is_same, found.remarks, found.changed) == (True, (), {}), found.text()
+
+
 def test_another_attempts_trial_is_found_by_the_number_it_began_under(tmp_path: Path, tiny: Any) -> None:
     lab = Lab(tmp_path, tiny)
     failed = False
@@ -304,7 +336,10 @@ def test_a_recipe_that_is_not_what_the_parameters_come_to_is_remarked(lab: Lab) 
     assert found.exit_code == 1
     assert "recipe.json, which is not what the trial's parameters come to" in found.remarks[0]
     assert "training.label_smoothing 0.25, not 0.0" in found.remarks[0]
-    lab.file("recipe.json").write_text("[" * 100_000)
+    many = {**recipe, "network": {**recipe["network"], "layers": recipe["network"]["layers"] * 10_000}}
+    for text in ("[" * 100_000, "{}", "[]", '{"network": {"layers": 1}}', json.dumps(many)):
+        lab.file("recipe.json").write_text(text)
+        assert lab.replay().is_same  # by the parameters
     assert lab.replay(keep=True).kept == ("weights.npz", "recipe.json")
 
 
