@@ -14,7 +14,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep ui train submission test test-fast bench bench-sweep race lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep ui train submission verify test test-fast bench bench-sweep race lint lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -59,6 +59,9 @@ sweep: $(RUNTIME) ## run a study, its ensemble and a submission (STUDY=default, 
 
 submission: $(RUNTIME) ## write a study's submission again (STUDY=default, INPUT=images, OUTPUT=file, FORMAT=kaggle|digits)
 	@$(PY) -m sweeps submit $(STUDY) $(INPUT_ARGS)
+
+verify: $(RUNTIME) ## make a submission again and compare (MANIFEST=submission.csv.manifest.json, INPUT=images)
+	@$(PY) -m sweeps verify '$(or $(MANIFEST),submission.csv.manifest.json)' $(if $(INPUT),--input '$(INPUT)')
 
 ui: $(RUNTIME) ## open MLflow on what was tracked
 	@$(PY) -m sweeps ui $(ARGS)

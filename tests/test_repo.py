@@ -107,6 +107,14 @@ def test_make_submission_takes_its_input() -> None:
 
 
 @needs_make
+def test_make_verify_takes_the_last_submission_or_another_one() -> None:
+    done = make("--dry-run", "verify")
+    assert "verify 'submission.csv.manifest.json'" in done.stdout
+    done = make("--dry-run", "verify", "MANIFEST=my file.json", "INPUT=my images.npy")
+    assert "verify 'my file.json' --input 'my images.npy'" in done.stdout
+
+
+@needs_make
 def test_a_quick_bench_leaves_the_docs_alone() -> None:
     full, quick = make("--dry-run", "bench").stdout, make("--dry-run", "bench", "ARGS=--quick").stdout
     assert "--parts all" in full
