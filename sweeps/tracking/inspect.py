@@ -238,4 +238,4 @@ def _has_tables(uri: str) -> bool:
 def _away(uri: str, error: Exception) -> TrackingError:
     if isinstance(error, TrackingError):
         return error
-    return TrackingError(f"the tracking store must answer, but {public(uri)} does not ({reason_of(error)}).")
+    return TrackingError(f"the tracking store must answer, but {public(uri)} does not ({reason_of(error, uri)}).")

@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.care.doctor.findings import Finding
-from sweeps.care.doctor.records import DAMAGED, end_metrics, restore_record
+from sweeps.care.doctor.records import DAMAGED, restore_record
 from sweeps.care.doctor.scene import Scene
 from sweeps.care.doctor.told import Told, read_told
 from sweeps.errors import StudyError, TrackingError
@@ -36,13 +36,13 @@ def check_records(scene: Scene) -> list[Finding]:
         wrong = wrong_with(trial, told)
         if wrong is None:
             continue
-        rewrites = bool(told.damaged) or not told.key
+        rewrites = bool(told.damaged) or trial.state.is_finished()
         mend: Callable[[], object] | None = partial(_mend, scene, number, rewrites)
-        remedy = "what is known of it is written"
+        remedy = "it is called waiting"
         if told.damaged:
             remedy = f"they are made again; {DAMAGED} keeps what was there"
         elif rewrites:
-            remedy = "a record is made from the storage and its folder"
+            remedy = "what it lacks is made from the storage and the trial's folder"
         if rewrites and (scene.is_running or scene.unseen is not None):
             mend, remedy = None, "stop the `run` first" if scene.is_running else "MLflow must answer first"
         found.append(Finding(_CHECK, f"trial {number}", wrong, remedy, mend))
@@ -81,8 +81,12 @@ def check_delivery(scene: Scene) -> list[Finding]:
     """Finds events that MLflow does not have, and nobody is about to deliver."""
     if scene.unseen is not None or scene.is_running:
         return []
-    objects = {folder: f"trial {number}" for number, _, folder in scene.idle()}
-    objects |= {folder: _name_of(scene, folder) for folder in scene.others()}
+    objects = {
+        folder: f"trial {number}"
+        for number, trial, folder in scene.idle()
+        if wrong_with(trial, scene.told(folder)) is None  # else that is mended first
+    }
+    objects |= {folder: _name_of(scene, folder) for folder in scene.others() if not _is_wrong(scene, folder)}
     pending = [folder for folder in objects if scene.told(folder).is_pending(scene.identity)]
     shipment = _Shipment(scene)
     return [
@@ -130,20 +134,21 @@ def holding(scene: Scene, number: int) -> Iterator[None]:
         lock.release()
 
 
+def _is_wrong(scene: Scene, folder: Path) -> bool:
+    told = scene.told(folder)
+    return bool(told.damaged) or (folder == scene.paths.parent and told.state == "running")
+
+
 def _damage(told: Told) -> str:
     return f"{told.damaged} line{'' if told.damaged == 1 else 's'} of {EVENTS} damaged"
 
 
 def _mend(scene: Scene, number: int, rewrites: bool) -> None:
-    trial, folder = scene.trials[number], scene.paths.trial(number)
     with holding(scene, number):
         if rewrites:
             restore_record(scene, number)
-        elif trial.state.is_finished():
-            with TrialLog(folder) as log:
-                log.end(trial.state.name, reason=trial.user_attrs.get("reason"), metrics=end_metrics(trial))
         else:
-            _stop(folder, "its worker died")
+            _stop(scene.paths.trial(number), "its worker died")
 
 
 def _stop(folder: Path, reason: str) -> None:

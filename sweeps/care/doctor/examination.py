@@ -64,11 +64,12 @@ def examine(
     with _alone(paths, fix) as is_running:
         _take(report, places.check_journal(storage_url, paths))
         study = load_study(config.name, storage_url, paths)
+        scene = Scene(config, root, paths, uri, study, is_running, echo)
         try:
             _take(report, places.check_place(uri, root, is_running=is_running))
+            scene.moved = places.moved_from(uri, root)
         except TrackingError as error:
             report.unseen = str(error)
-        scene = Scene(config, root, paths, uri, study, is_running, echo)
         scene.look()
         for group in _GROUPS:
             found = [finding for check in group for finding in check(scene)]

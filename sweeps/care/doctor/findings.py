@@ -127,7 +127,7 @@ class Report:
 
     def _last_cell(self, finding: Finding) -> str:
         if finding.status in ("note", "open"):
-            return f"nothing: {finding.remedy}"
+            return f"nothing; {finding.remedy}"
         if not self.fix:
             return finding.remedy
         return f"{finding.outcome}: {finding.remedy}" if finding.outcome == "fixed" else finding.outcome

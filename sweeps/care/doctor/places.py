@@ -21,7 +21,7 @@ from sweeps.tracking.address import sqlite_path
 from sweeps.tracking.place import places, relocate
 from sweeps.tracking.store import artifact_root, is_empty
 
-__all__ = ["check_ensemble", "check_journal", "check_place"]
+__all__ = ["check_ensemble", "check_journal", "check_place", "moved_from"]
 
 
 def check_journal(storage_url: str | None, paths: StudyPaths) -> list[Finding]:
@@ -43,19 +43,32 @@ def check_place(uri: str, root: Path, *, is_running: bool) -> list[Finding]:
     if database is None or here is None or not database.exists() or is_empty(database):
         return []
     found: list[Finding] = []
+    moved = moved_from(uri, root)
     for old in sorted(places(database) - {here}):
         if old.exists():
             wrong = f"MLflow's artifacts lie in {old}"
-            found.append(Finding("place", database.name, wrong, "they are there", is_note=True))
-        elif here.is_dir():
+            found.append(Finding("place", database.name, wrong, "that may be meant so", is_note=True))
+        elif old in moved:
             wrong = f"it looks for artifacts in {old}, which has moved to {here}"
             mend = None if is_running else partial(relocate, database, old, here)
             remedy = "stop the `run` first" if is_running else "all addresses in it are set to where they are"
             found.append(Finding("place", database.name, wrong, remedy, mend))
         else:
             wrong = f"MLflow's artifacts should lie in {old}, and are not there"
-            found.append(Finding("place", database.name, wrong, f"move them to {here}, and run this again"))
+            found.append(Finding("place", database.name, wrong, f"move them to {here}, and call this again"))
     return found
+
+
+def moved_from(uri: str, root: Path) -> dict[Path, Path]:
+    """Returns the folders that MLflow's database looks for artifacts in and that are gone, and where they are now.
+
+    Raises:
+        TrackingError: the database does not open.
+    """
+    database, here = sqlite_path(uri), artifact_root(uri, root)
+    if database is None or here is None or not database.exists() or is_empty(database) or not here.is_dir():
+        return {}
+    return {old: here for old in places(database) - {here} if not old.exists()}
 
 
 def check_ensemble(scene: Scene) -> list[Finding]:

@@ -20,10 +20,12 @@ from mnistnn.files import atomic_write, sha256_bytes
 from sweeps.care.doctor.scene import METRICS, Scene
 from sweeps.care.doctor.told import lines_of
 from sweeps.errors import StudyError
-from sweeps.study.objective import run_name
+from sweeps.study.forecast import EPOCH_S_ESTIMATE
+from sweeps.study.labels import run_name
 from sweeps.study.space import Space
 from sweeps.tracking.cursor import CURSOR, Cursor
 from sweeps.tracking.events import EVENTS, Event, parse
+from sweeps.tracking.inspect import SeenRun
 from sweeps.tracking.notes import trial_note
 
 __all__ = ["DAMAGED", "end_metrics", "restore_record"]
@@ -90,21 +92,25 @@ class _Record:
         """Returns the events in their order, with those that are missing."""
         starts = [event for event in whole if event["kind"] == "start"]
         rest = [event for event in whole if event["kind"] != "start"]
-        start = starts[0] if starts else self._start(min([event["time_ms"] for event in rest], default=self._begin_ms))
-        run_id = self._run_of(start["key"])
-        events = [start, *rest]
+        key = starts[0]["key"] if starts else self._key()
+        run = next((run for run in self.scene.runs.values() if run.key == key and not run.is_deleted), None)
+        if starts:
+            events = [starts[0], *rest]
+        else:
+            began = [event["time_ms"] for event in rest] or [self._begin_ms]
+            events = [self._start(key, min(began) if run is None else run.start_ms), *rest]
         if self.trial is not None:
-            self._add_epochs(events, run_id)
+            self._add_epochs(events, run)
             if self.trial.state.is_finished():
                 self._add_files(events)
-                self._add_end(events)
+                self._add_end(events, run)
         return events
 
     # What is missing
 
-    def _start(self, time_ms: int) -> Event:
+    def _start(self, key: str, time_ms: int) -> Event:
         study = self.scene.config.name
-        event: Event = {"kind": "start", "seq": 1, "time_ms": time_ms, "key": self._key()}
+        event: Event = {"kind": "start", "seq": 1, "time_ms": time_ms, "key": key}
         common = self._common()
         if self.trial is None:
             name = self.cursor.name or f"study {study}"
@@ -115,6 +121,7 @@ class _Record:
         if label and "learning_rate" in params and "optimizer" in params:
             name = run_name(int(number or 0), label, params)
         metrics = {"trial_number": number, "params_count": attrs.get("params"), "macs": attrs.get("macs")}
+        metrics[EPOCH_S_ESTIMATE] = attrs.get(EPOCH_S_ESTIMATE)
         tags = common["tags"] | {"trial": str(number)}
         if attrs.get("role") == "baseline":
             tags["baseline"] = str(attrs.get("preset") or "baseline")
@@ -127,13 +134,12 @@ class _Record:
             "inputs": common["inputs"],
         }
 
-    def _add_epochs(self, events: list[Event], run_id: str | None) -> None:
+    def _add_epochs(self, events: list[Event], run: SeenRun | None) -> None:
         known = {event["step"] for event in events if event["kind"] == "epoch"}
         missing = {step: metrics for step, metrics in self._history().items() if step not in known}
         if not missing:
             return
-        store = self.scene.store
-        times = store.times_of(run_id, "train_loss") if store is not None and run_id is not None else {}
+        times = self._times(run, "train_loss")
         for step, metrics in sorted(missing.items()):
             at = next(
                 (i for i, e in enumerate(events) if (e["kind"] == "epoch" and e["step"] > step) or e["kind"] in _LATER),
@@ -151,14 +157,15 @@ class _Record:
                 time_ms = self._between(events, at, 0)
                 events.insert(at, {"kind": "artifact", "seq": 0, "time_ms": time_ms, "file": name, "folder": ""})
 
-    def _add_end(self, events: list[Event]) -> None:
+    def _add_end(self, events: list[Event], run: SeenRun | None) -> None:
         assert self.trial is not None
         state = self.trial.state.name
         last = [event for event in events if event["kind"] in ("start", "resume", "stop", "end")][-1]
         if last.get("state") == state:
             return
         ended = self.trial.datetime_complete
-        time_ms = max(events[-1]["time_ms"], 0 if ended is None else _ms(ended))
+        time_ms = self._times(run, "epochs_run").get(0, 0 if ended is None else _ms(ended))
+        time_ms = max(time_ms, events[-1]["time_ms"])
         reason = str(self.trial.user_attrs.get("reason") or "")
         metrics = _plain(end_metrics(self.trial))
         events.append(
@@ -182,8 +189,10 @@ class _Record:
         known = self.scene.study.user_attrs.get("folder_id") or self.scene.config.name
         return sha256_bytes(f"{known}/{self.number}".encode())[:24]
 
-    def _run_of(self, key: str) -> str | None:
-        return next((run.run_id for run in self.scene.runs.values() if run.key == key and not run.is_deleted), None)
+    def _times(self, run: SeenRun | None, metric: str) -> dict[int, int]:
+        """Returns when MLflow has the steps of a metric: sent with other times, they would stand there twice."""
+        store = self.scene.store
+        return {} if store is None or run is None else store.times_of(run.run_id, metric)
 
     def _params(self) -> dict[str, Any]:
         assert self.trial is not None

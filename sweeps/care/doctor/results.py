@@ -167,9 +167,12 @@ def _restore_recipe(scene: Scene, result: _Result) -> None:
     recipe = _recipe_of(result.folder)
     if recipe is None:
         raise StudyError(f"the weights of trial {result.number} must hold its recipe, but do not any more.")
-    with holding(scene, result.number), atomic_write(result.path, "w") as file:
-        json.dump(recipe.to_dict(), file, indent=2)
-        file.write("\n")
+    with holding(scene, result.number):
+        with atomic_write(result.path, "w") as file:
+            json.dump(recipe.to_dict(), file, indent=2)
+            file.write("\n")
+        if result.store is not None and result.run is not None:  # its copy is no better
+            result.store.put(result.run, result.path)
 
 
 def _put(scene: Scene, result: _Result) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -18,7 +18,7 @@ from sweeps.errors import ConfigError, TrackingError
 from sweeps.paths import StudyPaths
 from sweeps.study.liveness import Owner, is_dead, stale_trials
 from sweeps.study.storage import origin_of
-from sweeps.tracking.inspect import RunStore, SeenRun, open_runs
+from sweeps.tracking.inspect import RunStore, SeenRun, local_path, open_runs
 from sweeps.tracking.store import experiment_name
 
 __all__ = ["METRICS", "Scene", "is_held", "is_number"]
@@ -30,6 +30,8 @@ METRICS = {
     "best_val_loss": "val_loss",
     "best_val_accuracy": "val_accuracy",
 }
+
+_RANKS = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING)
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Scene:
         study: its trials' storage.
         is_running: a `run` works on it now.
         say: takes a line of progress.
+        moved: folders of artifacts that MLflow's database still has under their old names.
         attempts: all that Optuna holds.
         trials: of each trial the attempt that counts, by the number under which it began.
         busy: the trials that a living worker holds.
@@ -60,6 +63,7 @@ class Scene:
     study: optuna.Study
     is_running: bool
     say: Callable[[str], None]
+    moved: Mapping[Path, Path] = field(default_factory=dict)
     attempts: list[FrozenTrial] = field(default_factory=list)
     trials: dict[int, FrozenTrial] = field(default_factory=dict)
     busy: set[int] = field(default_factory=set)
@@ -91,17 +95,26 @@ class Scene:
         dead = {trial.number for trial in self.dead}
         self.busy = held | {origin_of(trial) for trial in running if trial.number not in dead}
         self.trials = {}
-        for trial in self.attempts:
+        for trial in sorted(self.attempts, key=lambda trial: _RANKS.index(trial.state)):
             if not trial.user_attrs.get("requeued"):
-                self.trials[origin_of(trial)] = trial
+                self.trials.setdefault(origin_of(trial), trial)  # of two, the one that came farther
+        self.trials = dict(sorted(self.trials.items()))
 
     def _look_at_runs(self) -> None:
         try:
             self.store = open_runs(self.uri, experiment_name(self.config.name))
             found = [] if self.store is None else self.store.runs(METRICS)
-            self.runs = {run.run_id: run for run in found}
+            self.runs = {run.run_id: self._where_it_is(run) for run in found}
         except TrackingError as error:
             self.store, self.runs, self.unseen = None, {}, str(error)
+
+    def _where_it_is(self, run: SeenRun) -> SeenRun:
+        """Returns the run with the place of its artifacts after the project was moved."""
+        folder = local_path(run.place)
+        for old, new in self.moved.items():
+            if folder is not None and folder.is_relative_to(old):
+                return replace(run, place=(new / folder.relative_to(old)).as_uri())
+        return run
 
     @property
     def identity(self) -> str:

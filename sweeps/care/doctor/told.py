@@ -9,10 +9,10 @@ from pathlib import Path
 
 from sweeps.tracking.cursor import Cursor
 from sweeps.tracking.events import EVENTS, STATES, Event, parse
+from sweeps.tracking.parsing import LONGEST_LINE
 
 __all__ = ["Told", "lines_of", "read_told"]
 
-_LONGEST_LINE = 1 << 20  # bytes, as the events have it
 
 _STATES = {"start": "running", "resume": "running", "stop": "waiting"}
 
@@ -82,8 +82,8 @@ def lines_of(path: Path) -> Iterator[tuple[bytes, int]]:
     There are none in a file that is not there, or cannot be read.
     """
     with contextlib.suppress(OSError), open(path, "rb") as file:
-        while line := file.readline(_LONGEST_LINE + 1):
+        while line := file.readline(LONGEST_LINE + 1):
             size = len(line)
-            while not line.endswith(b"\n") and (more := file.readline(_LONGEST_LINE)):
+            while not line.endswith(b"\n") and (more := file.readline(LONGEST_LINE)):
                 line, size = more, size + len(more)
             yield line, size
