@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -43,13 +43,13 @@ class Owner:
         attempt: Optuna's number of the attempt; another attempt at the same trial has another one.
         kernel: where it runs.
         pid: its process.
-        parent: the process that started it.
+        parent: the process that started it; an orphan, which gets another, is still the same owner.
     """
 
     attempt: int
     kernel: str
     pid: int
-    parent: int
+    parent: int = field(compare=False)
 
     @classmethod
     def me(cls, attempt: int) -> Owner:
