@@ -5,6 +5,7 @@ It imports NumPy, Optuna and the network, and nothing of MLflow or pandas: what 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -139,7 +140,9 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # Past Python's buffer, from which a line that a full disk refused would be written again, and fail, at the end.
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
 
 if __name__ == "__main__":
