@@ -154,8 +154,9 @@ def clean(
 ) -> None:
     """Free weights and checkpoints that nothing refers to.
 
-    The best trials keep theirs, and so do members of ensembles, what a submission or a registered model names, and what
-    waiting trials go on from. Results, histories and recipes stay: `replay STUDY N --keep` makes a trial whole again.
+    The best trials keep theirs, and so do members of ensembles and of submissions, and what waiting trials go on from;
+    registered models have copies of their own. Results, histories and recipes stay: `replay STUDY N --keep` makes a
+    trial whole again.
     """
     from sweeps.care.clean import clean_study
 
