@@ -19,9 +19,10 @@ from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.budget import Budget, Clock, Tally
+from sweeps.study.journal import repair_journal
 from sweeps.study.liveness import HEARTBEAT_S
 from sweeps.study.recovery import recover, settle_checkpoints
-from sweeps.study.storage import bind_folder, join_study, open_storage, open_study, origin_of, repair_journal
+from sweeps.study.storage import bind_folder, join_study, open_storage, open_study, origin_of
 from sweeps.tracking.address import reason_of
 from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri

@@ -16,7 +16,7 @@ from sweeps.care.doctor.scene import Scene
 from sweeps.ensemble.record import RECORD, load_report
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
-from sweeps.study.storage import journal_path, repair_journal
+from sweeps.study.journal import journal_path, repair_journal
 from sweeps.tracking.address import sqlite_path
 from sweeps.tracking.place import places, relocate
 from sweeps.tracking.store import artifact_root, is_empty

@@ -10,15 +10,14 @@ from optuna.trial import TrialState
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.grid import grid_points
+from sweeps.study.journal import JournalLock, repair_journal
 from sweeps.study.space import Space
 from sweeps.study.storage import (
-    JournalLock,
     bind_folder,
     load_study,
     open_storage,
     open_study,
     origin_of,
-    repair_journal,
 )
 from sweeps.tracking.address import public
 from tests.sweeps.small import small_config
