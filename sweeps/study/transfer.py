@@ -69,9 +69,8 @@ class Transfer:
             values = values_of(trial, self._old)
         except StudyError:
             raise Unfit("without all parameters") from None
-        params, overrides = self._split(values, trial.user_attrs.get("overrides", {}))
-        is_baseline = trial.user_attrs.get("role") == "baseline"  # which are tried whatever they cost
-        if not is_baseline and (reason := self._new.impossible(values)) is not None:
+        params, overrides = self._split(values, trial)
+        if not _is_baseline(trial) and (reason := self._new.impossible(values)) is not None:
             raise Unfit(f"beyond limits.{reason.partition(':')[0]}")
         made = create_trial(
             state=trial.state,
@@ -94,14 +93,17 @@ class Transfer:
             if theirs != ours:
                 raise Unfit(f"of another {what} ({theirs})")
 
-    def _split(self, values: Values, beside: Mapping[str, Any]) -> tuple[Values, Values]:
+    def _split(self, values: Values, trial: FrozenTrial) -> tuple[Values, Values]:
         """Returns the values that the target searches, and those that lie beside its space.
 
-        What lay beside the source's ranges may lie beside the target's. All else must be inside.
+        What lay beside the source's ranges may lie beside the target's, and a baseline lies where it lies. All else
+        must be inside.
         """
         placed, params, overrides = self._new.place(values)
+        if _is_baseline(trial) and (params, overrides) == self._new.preset_values(trial.user_attrs["preset"]):
+            return params, overrides
         for name in overrides:
-            if name not in beside:
+            if name not in trial.user_attrs.get("overrides", {}):
                 raise Unfit(f"with {self._bare.get(name, name)} outside the new ranges")
         if placed != values:
             raise Unfit("of another kind of network")
@@ -127,6 +129,11 @@ class Transfer:
         number = study._storage.get_trial(trial_id).number
         self.numbers[origin] = number
         return number
+
+
+def _is_baseline(trial: FrozenTrial) -> bool:
+    """Says whether a trial is a preset, which is tried wherever it lies and whatever it costs."""
+    return trial.user_attrs.get("role") == "baseline"
 
 
 def bring_files(
