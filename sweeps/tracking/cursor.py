@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mnistnn.errors import OutputError
 from sweeps.tracking.events import EVENTS
 
 __all__ = ["CURSOR", "Cursor", "pending_events", "run_id_of"]
@@ -42,10 +43,20 @@ class Cursor:
         return type(offset) is int and 0 <= offset < 1 << 63 and all(isinstance(text, str) for text in texts)
 
     def save(self, folder: Path) -> None:
-        """Replaces the cursor in `folder`. It is not synced to the disk: an older one only sends more again."""
+        """Replaces the cursor in `folder`. It is not synced to the disk: an older one only sends more again.
+
+        Raises:
+            OutputError: it cannot be written. The one before is still there.
+        """
         temporary = folder / f".{CURSOR}.tmp"
-        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        os.replace(temporary, folder / CURSOR)
+        try:
+            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+            os.replace(temporary, folder / CURSOR)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            reason = error.strerror or str(error)
+            raise OutputError(f"what was delivered must be written down, but {folder} cannot be ({reason}).") from error
 
 
 def run_id_of(folder: Path) -> str | None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mnistnn.errors import OutputError
 from sweeps.errors import TrackingError
 from sweeps.tracking import store
 from sweeps.tracking.address import public, reason_of, sqlite_path
@@ -127,8 +128,9 @@ class Shipper:
             if not self._away:
                 self._away = True
                 what = f"the tracking store {public(self.uri)} is away ({reason_of(error, self.uri)})."
-                what = str(error) if isinstance(error, TrackingError) else what
-                self._say(f"warning: {what} Events are kept in {self.folder} and sent when it is back.")
+                what = str(error) if isinstance(error, (TrackingError, OutputError)) else what
+                then = "there is room" if isinstance(error, OutputError) else "it is back"
+                self._say(f"warning: {what} Events are kept in {self.folder} and sent when {then}.")
             return None
         if self._away:
             self._away = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ MAX_RESTARTS = 3
 UNUSABLE = 2
 #: How long workers get to come to the next step and put their trials back.
 GRACE_S = 30.0
+
+_LEAST_ROOM = 1 << 12  # bytes of a disk on which no line finds room
 
 _PACKAGES = Path(__file__).resolve().parent.parent.parent
 
@@ -83,4 +86,9 @@ def last_line(log: Path) -> str:
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return f"see {log}"
-    return lines[-1] if lines else "it said nothing"
+    if lines:
+        return lines[-1]
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(log.parent).free < _LEAST_ROOM:
+            return f"it could say nothing, for there is no space left on the device of {log.parent}; make room there"
+    return "it said nothing"

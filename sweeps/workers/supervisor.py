@@ -45,7 +45,7 @@ _SAVE_S = 5.0  # how often the clock is saved
 _LEAVING_S = 5.0  # how long the workers of a killed run get to leave
 _SHIP_DELAY_S = 2.0  # MLflow is imported when the workers have begun to train
 _DRAIN_S = 120.0
-_DRAIN_AFTER_SIGNAL_S = 15.0
+_DRAIN_AFTER_STOP_S = 15.0
 _CLOSE_S = 3.0
 #: So many failures one after another end a run: nothing that works is being tried.
 _MAX_FAILURES = 9
@@ -190,7 +190,9 @@ class _Run:
             self.progress.close()
             call_s, total_s = self.time_of.call_s, self.time_of.total_s
             self._say_end(stopped_by, outlook)
-            undelivered = self._drain(shipper, _DRAIN_AFTER_SIGNAL_S if stopped_by == "signal" else _DRAIN_S)
+            # What ended the workers may keep the events too: a full disk.
+            waits = _DRAIN_S if stopped_by not in ("signal", "failure") else _DRAIN_AFTER_STOP_S
+            undelivered = self._drain(shipper, waits)
         return self._summary(stopped_by, outlook, call_s, total_s, undelivered)
 
     def _watch(self, outlook: Outlook) -> str:

@@ -315,6 +315,22 @@ def test_a_store_that_stays_away_keeps_the_events(project: Project) -> None:
     assert [run.info.status for run in project.runs()] == ["FAILED"]
 
 
+def test_a_folder_that_cannot_be_written_is_not_the_stores_fault(project: Project) -> None:
+    folder = trial(project, 1)
+    (folder / CURSOR).mkdir()  # in the way of the file, for root too
+    said: list[str] = []
+    shipper = project.shipper(warn=said.append)
+    assert shipper.drain(1.0) == 4
+    assert len(said) == 1
+    assert f"what was delivered must be written down, but {folder} cannot be (Is a directory)." in said[0]
+    assert "is away" not in said[0]
+    assert said[0].endswith("sent when there is room.")
+    assert not list(folder.glob("*.tmp"))
+    (folder / CURSOR).rmdir()
+    assert project.shipper().drain() == 0
+    assert len(project.runs()) == 1
+
+
 def test_a_store_made_anew_gets_everything(project: Project, made_store: Path, tmp_path: Path) -> None:
     project.parent().start("digits", {}, {})
     trial(project, 1)
