@@ -228,7 +228,10 @@ def _is_of_others(paths: StudyPaths, marker: Path) -> bool:
     """Says whether a study's folder holds anything that no fork has left, which was killed or has just begun."""
     if marker.exists() or not os.path.lexists(paths.folder):
         return False
-    return not paths.folder.is_dir() or any(each != paths.lock for each in paths.folder.iterdir())
+    if not paths.folder.is_dir():
+        return True
+    began = (paths.lock.name, f".{marker.name}.")  # a marker that was being written
+    return any(not each.name.startswith(began) for each in paths.folder.iterdir())
 
 
 def _read_id(marker: Path) -> str | None:
