@@ -23,7 +23,7 @@ __all__ = ["MANIFEST", "Entry", "Member", "Writer", "copy_out", "list_members", 
 MANIFEST = "manifest.json"
 
 _MOST_MEMBERS = 1_000_000
-_LARGEST_MANIFEST = 1 << 28
+_LARGEST_MANIFEST = 1 << 26
 _LARGEST_MEMBER = 8**11 - 1  # bytes: what USTAR can say
 _CHUNK = 1 << 20
 

@@ -31,7 +31,7 @@ __all__ = ["MAX_BYTES", "Imported", "import_study"]
 #: What the files of an archive may have together, unless the call says otherwise.
 MAX_BYTES = 20_000_000_000
 
-_LARGEST_JOURNAL = 1 << 28
+_LARGEST_JOURNAL = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from sweeps.errors import StudyError
+from sweeps.study.lineage import EXTENDS
 from sweeps.study.storage import origin_of
 
 __all__ = ["Snapshot"]
@@ -72,10 +73,7 @@ class Snapshot:
             if len(studies) != 1:
                 raise ValueError(f"{len(studies)} studies")
             snapshot = cls._read(storage, studies[0]._study_id, studies[0].study_name)
-            for trial in snapshot.trials:
-                origin = trial.user_attrs.get("origin", trial.number)
-                if type(origin) is not int or not 0 <= origin <= trial.number:  # it names a folder
-                    raise ValueError("a trial's origin")
+            _check(snapshot)
         except Exception as error:  # Optuna trusts its journals: on others anything may be raised
             reason = type(error).__name__ if type(error) is not ValueError else str(error)[:80]
             raise StudyError(
@@ -130,6 +128,20 @@ class Snapshot:
         if _text([self.user_attrs, self.system_attrs]) != _text([other.user_attrs, other.system_attrs]):
             return "what it knows of itself"
         return None
+
+
+def _check(snapshot: Snapshot) -> None:
+    """Raises a ValueError where a study is not one that this project could have made, as far as files depend on it."""
+    config = snapshot.user_attrs.get("config", {"study": {}})
+    if not isinstance(config, dict) or not isinstance(config.get("study"), dict):
+        raise ValueError("its configuration")
+    for trial in snapshot.trials:
+        origin = trial.user_attrs.get("origin", trial.number)
+        if type(origin) is not int or not 0 <= origin <= trial.number:  # it names a folder
+            raise ValueError("a trial's origin")
+        extends = trial.user_attrs.get(EXTENDS, {"trial": 0})
+        if type(extends["trial"]) is not int or not 0 <= extends["trial"] < len(snapshot.trials):
+            raise ValueError("what a trial goes on with")
 
 
 class _Lines(BaseJournalBackend):

@@ -59,7 +59,7 @@ class Cleaned:
         rows = [(KINDS[kind], self.freed.get(kind, Count()), self.left.get(kind, Count())) for kind in known]
         rows.append(("total", self._total(self.freed), self._total(self.left)))
         lines = [f"study {self.study}: {self._kept()}", "", f"{'':32}{freed:>18}{left:>18}"]
-        lines += [f"{title:32}{_cell(gone):>18}{_cell(stays):>18}" for title, gone, stays in rows]
+        lines += [f"{title:32}{_cell(gone):>18}{_cell(stays, with_shared=True):>18}" for title, gone, stays in rows]
         total = self._total(self.freed)
         if total.shared_bytes:
             lines += [
@@ -89,10 +89,10 @@ class Cleaned:
         return sum(counts.values(), Count())
 
 
-def _cell(count: Count) -> str:
+def _cell(count: Count, *, with_shared: bool = False) -> str:
     if not count.files:
         return "–"
-    return f"{count.files:>5}  {_megabytes(count.bytes):>9}"
+    return f"{count.files:>5}  {_megabytes(count.bytes + with_shared * count.shared_bytes):>9}"
 
 
 def _megabytes(size: int) -> str:

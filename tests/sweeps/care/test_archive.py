@@ -22,7 +22,7 @@ from mnistnn.data import Dataset
 from mnistnn.errors import InputError, OutputError
 from sweeps.care.archive import places, restore, snapshot
 from sweeps.care.archive.contents import is_study_file
-from sweeps.care.archive.rename import rename_toml
+from sweeps.care.archive.rename import rename_snapshot, rename_toml
 from sweeps.care.archive.snapshot import Snapshot
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import Paths, StudyPaths
@@ -371,6 +371,29 @@ def test_a_flipped_bit_is_found_or_means_nothing(
     else:  # in what fills the last block of a file
         assert read(root / "x.tar") == read(small[1])
     shutil.rmtree(root)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data(), value=json_values)
+@settings(max_examples=150, deadline=None)
+def test_any_journal_is_read_or_refused(small: tuple[Path, Path], data: st.DataObject, value: Any) -> None:
+    lines = [json.loads(line) for line in read(small[1])["journal.log"].splitlines()]
+    table = lines[data.draw(st.integers(0, len(lines) - 1))]
+    for _ in range(data.draw(st.integers(0, 3))):  # somewhere inside
+        table = next((each for each in table.values() if isinstance(each, dict) and each), table)
+    table[data.draw(st.sampled_from(sorted(table)) | st.sampled_from(["origin", "extends", "requeued"]))] = value
+    try:
+        read_again = Snapshot.parse("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    except StudyError:
+        return
+    assert all(0 <= origin < len(read_again.trials) for origin in read_again.current)
+    rename_snapshot(read_again, "other").journal()
 
 
 # Killed in between.
