@@ -35,7 +35,7 @@ MAX_BYTES = 2 << 30
 """What a compressed or a text file may expand to: 2 GiB, or 2.7 million images."""
 
 _UNSUSPECTED_BYTES = 64 << 20  # 80,000 images, all of them blank, or as many digits as MNIST has
-_LARGEST_RATIO = 200  # digits as float64 are a twenty-fifth when they are compressed; bombs are a thousandth
+_LARGEST_RATIO = 100  # digits as float64 become a twenty-fifth when they are compressed, zeros a thousandth
 
 _BLOCK = 4096  # images converted at once, so that a large array of floats is not held twice
 

@@ -177,11 +177,13 @@ def _download(address: str, path: Path, progress: bool) -> Path:
     from tqdm import tqdm
 
     pooch.get_logger().setLevel("WARNING")  # it would print the digest of what it got as advice
-    # `disable=None`: only on a terminal. `total`: Pooch sets it, but takes a bar without one for none.
-    disable = None if progress else True
+    disable = None if progress else True  # None: only on a terminal
 
     class Bar(tqdm):  # type: ignore[misc]  # tqdm is untyped; its own count stands still where it is hidden
         received = 0
+
+        def __bool__(self) -> bool:
+            return True  # Pooch would take a bar without a total for none
 
         def update(self, n: float | None = 1) -> bool | None:
             self.received += int(n or 0)
@@ -194,7 +196,7 @@ def _download(address: str, path: Path, progress: bool) -> Path:
             self.received = 0
             super().reset(total)
 
-    bar = Bar(desc=path.name, total=1, unit="B", unit_scale=True, leave=False, delay=0.2, disable=disable)
+    bar = Bar(desc=path.name, unit="B", unit_scale=True, leave=False, delay=0.2, disable=disable)
     downloader = pooch.HTTPDownloader(timeout=(_CONNECT_S, _READ_S), progressbar=cast(Any, bar))
     try:
         with bar:
