@@ -75,7 +75,7 @@ def audit(project: StressProject, data: Dataset, epochs_file: Path | None = None
 def _chains(project: StressProject, found: Audit) -> dict[int, FrozenTrial]:
     """Returns by origin the attempt that ended each trial."""
     attempts: dict[int, list[FrozenTrial]] = defaultdict(list)
-    trials = project.study().trials
+    trials, _ = project.read()
     for trial in trials:
         attempts[origin_of(trial)].append(trial)
         if not trial.state.is_finished():
@@ -195,7 +195,7 @@ def _epochs(path: Path, found: Audit) -> None:
 
 def _replays(project: StressProject, data: Dataset, ended: dict[int, FrozenTrial], found: Audit) -> None:
     """Trains each complete trial again from its record alone, without a stop."""
-    config = StudyConfig.from_dict(project.study().user_attrs["config"])
+    config = StudyConfig.from_dict(project.read()[1]["config"])
     space, (train, validation) = Space(config), data.split(config.seed)
     for origin, trial in ended.items():
         if trial.state != TrialState.COMPLETE:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from sweeps.study.storage import load_study
 from tests.sweeps.workers.runs import REPO, Project
@@ -74,12 +77,37 @@ class StressProject(Project):
             text=True,
         )
 
+    @contextlib.contextmanager
+    def running(self, *options: str, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
+        """Starts a run, and sees that it is gone at the end of the block."""
+        process = self.start(*options, workers=workers)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
     def with_probe(self, name: str, **environment: str) -> None:
         """Lets every process of this project import a probe before anything else."""
         self.environment |= {"PYTHONPATH": os.pathsep.join((str(PROBES / name), str(REPO)))} | environment
 
     def study(self) -> optuna.Study:
         return load_study("live", self.storage, self.paths)
+
+    def read(self) -> tuple[list[FrozenTrial], dict[str, Any]]:
+        """Returns all attempts, and what the study remembers; no connection to a database stays open."""
+        study = self.study()
+        try:
+            return study.trials, study.user_attrs
+        finally:
+            if (backend := getattr(study._storage, "_backend", None)) is not None and hasattr(backend, "engine"):
+                study._storage.remove_session()
+                backend.engine.dispose()
+
+    def ended(self) -> int:
+        """Returns how many trials have recorded their end."""
+        return sum(b'"kind":"end"' in path.read_bytes() for path in self.paths.trials.glob("*/events.jsonl"))
 
     @property
     def mlflow_db(self) -> Path:

@@ -12,6 +12,7 @@ import time
 def _install() -> None:
     import sweeps.study.claims as claims
     import sweeps.study.objective as objective
+    import sweeps.study.recovery as recovery
     from mnistnn.training import Trainer
     from sweeps.study.sampler import FeasibleSampler
 
@@ -54,10 +55,10 @@ def _install() -> None:
 
     def reported(call):
         @functools.wraps(call)
-        def inner(study, trial, bench):
+        def inner(study, trial, *others):
             number = trial.number
             try:
-                return timed("trial", call)(study, trial, bench)
+                return timed("trial", call)(study, trial, *others)
             finally:
                 line = {"number": number, "ended": time.time(), "first_step": first_step[0], **spent}
                 with open(path, "a") as file:
@@ -70,14 +71,15 @@ def _install() -> None:
     def claimed(call):
         @functools.wraps(call)
         def inner(*args, **kwargs):
-            before = {part: list(value) for part, value in spent.items()}
             found = timed("trial", call)(*args, **kwargs)
-            if found is None:  # no room: an idle look is no part of a trial
-                spent.update(before)
+            if found is None:  # no room: an idle look, and the search for the dead before it, are no part of a trial
+                for part in spent:
+                    spent[part] = [0.0, 0.0]
             return found
 
         return inner
 
+    recovery.recover = timed("trial", recovery.recover)
     claims.claim = claimed(claims.claim)
     objective.run_trial = reported(objective.run_trial)
     objective.build_trainer = timed("training", objective.build_trainer)
