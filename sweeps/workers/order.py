@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.errors import StudyError
+
 if TYPE_CHECKING:
     from mnistnn.data import Dataset
     from sweeps.config import StudyConfig
@@ -38,7 +40,7 @@ class Order:
     root: str
     data: str
     data_digest: str
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)  # it may hold a password
     heartbeat_s: int = 60
     trials: int | None = None
     most: int | None = None
@@ -94,8 +96,20 @@ class Order:
 
     @classmethod
     def from_json(cls, text: str) -> Order:
-        """Builds the order that `to_json` wrote."""
-        return cls(**json.loads(text))
+        """Builds the order that `to_json` wrote.
+
+        Raises:
+            StudyError: it is none.
+        """
+        from pydantic import TypeAdapter
+
+        try:
+            return TypeAdapter(cls).validate_json(text, strict=True)
+        except (ValueError, RecursionError) as error:  # pydantic's shows values, of which one may be a password
+            raise StudyError(
+                f"a worker's order must be such as `run` gives, but is not ({type(error).__name__}); start workers by "
+                "`run` or `worker`."
+            ) from None
 
 
 def _inputs(dataset: Dataset) -> list[dict[str, Any]]:

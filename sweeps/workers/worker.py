@@ -48,11 +48,11 @@ def main() -> int:
     """Runs a worker; the exit code is 0, or 2 with a line about what cannot be used."""
     stop = StopFlag(None)
     stop.install()  # before anything takes time: a signal must never find nobody at home
-    order = Order.from_json(sys.stdin.read())
-    stop.parent = order.parent
     from mnistnn.errors import InputError
 
     try:
+        order = Order.from_json(sys.stdin.read())
+        stop.parent = order.parent
         work(order, stop, _say)
     except InputError as error:
         _say(f"error: {error}")
