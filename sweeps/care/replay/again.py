@@ -40,7 +40,7 @@ def replay_trial(
 ) -> Replay:
     """Trains a trial again from its record, and compares its curve and its weights with what is recorded.
 
-    The study, the trial's folder and MLflow are left as they are. BLAS must have one thread, as it has in a worker.
+    The study, the trial's folder and MLflow are left as they are.
 
     Args:
         name: the study's name.
@@ -98,13 +98,15 @@ class _Outcome:
 
 def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _Outcome:
     """Trains as far as the trial went, and writes into `folder` what the trial left in its own."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     from tqdm import tqdm
 
     train, validation = dataset.split(record.split_seed)
     trainer = build_trainer(record.recipe, record.seed, train, validation, monitor=record.monitor)
     epochs = train_stages(trainer, record.stages)
     diverged = ""
-    with tqdm(total=record.epochs, unit="epoch", desc=f"trial {record.number}", disable=not progress) as bar:
+    bar = tqdm(total=record.epochs, unit="epoch", desc=f"trial {record.number}", disable=not progress)
+    with bar, threadpool_limits(1):  # as a worker has it: two threads of a BLAS add in another order
         try:
             for metrics in epochs:
                 if metrics.epoch <= record.epochs:
@@ -115,10 +117,10 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
                     break
         except Diverged as error:
             diverged = f"{DIVERGED}{error}"
-    digest = None
-    if record.weights_sha256 is not None and not diverged:
-        trainer.restore_best()
-        _, digest = write_results(folder, trainer, record.recipe, validation, record.identity)
+        digest = None
+        if record.weights_sha256 is not None and not diverged:
+            trainer.restore_best()
+            _, digest = write_results(folder, trainer, record.recipe, validation, record.identity)
     return _Outcome(trainer.history, digest, diverged)
 
 

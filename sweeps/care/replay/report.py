@@ -117,7 +117,7 @@ class Replay:
         if self.changed:
             lines.append(f"  made by     {show_changes(self.changed)}")
         elif not self.is_same:
-            lines.append(f"  made by     {'the same versions and commit' if self.is_known else 'nobody knows what'}")
+            lines.append(f"  made by     {'the same versions and commit' if self.is_known else 'not recorded'}")
         lines += [f"  note        {remark}" for remark in self.remarks]
         if self.kept:
             lines.append(f"  put back    {', '.join(self.kept)}")

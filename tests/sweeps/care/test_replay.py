@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from threadpoolctl import threadpool_limits
 
 from mnistnn.data import Dataset, find_dataset
 from mnistnn.data.dataset import Split
@@ -20,11 +24,12 @@ from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.extend import extend
 from sweeps.study.fork import fork
-from sweeps.study.storage import load_study, origin_of
+from sweeps.study.recovery import recover
+from sweeps.study.storage import load_study
 from sweeps.tracking.cleaned import CLEANED, note_cleaned
 from tests.sweeps import command
 from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
-from tests.sweeps.workers.runs import Project, kill, wait_for, worker_pids
+from tests.sweeps.workers.runs import wait_for
 
 
 class PruneAfter(optuna.pruners.BasePruner):
@@ -65,7 +70,8 @@ class Lab:
 
     def run(self, *, pruner: Any = None, stop: Callable[[], bool] = lambda: False, **changes: Any) -> TrialState | None:
         self.study = load_study(self.config.name, None, self.paths, sampler=self.study.sampler, pruner=pruner)
-        return run_next(self.study, make_bench(self.config, self.root, self.data, stop=stop, **changes))
+        with threadpool_limits(1):  # as a worker has it
+            return run_next(self.study, make_bench(self.config, self.root, self.data, stop=stop, **changes))
 
     def replay(self, number: int = 0, **more: Any) -> Replay:
         options: dict[str, Any] = {"dataset": self.data, "progress": False} | more
@@ -77,6 +83,12 @@ class Lab:
     def files(self) -> dict[str, str]:
         paths = (path for path in sorted(self.root.rglob("*")) if path.is_file())
         return {str(path): sha256_file(path) for path in paths}
+
+    def events(self, kind: str, number: int = 0) -> list[dict[str, Any]]:
+        path = self.file("events.jsonl", number)
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        events = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [event for event in events if event["kind"] == kind]
 
     def edit(self, change: Callable[[dict[str, Any]], object], kind: str, number: int = 0) -> None:
         """Changes the events of a kind."""
@@ -402,25 +414,39 @@ def test_the_verb_prints_and_exits(tmp_path: Path, sample_dir: Path, sample: Dat
 
 
 @pytest.mark.slow
+def test_a_shell_that_gives_blas_two_threads_changes_nothing(tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
+    home = command.Home.make(tmp_path, sample_dir)
+    lab = Lab(tmp_path, sample, study__baselines=["mlp3"], budget__epochs=2)
+    (tmp_path / "studies" / "small.toml").write_text("[budget]\ntrials = 1\nepochs = 2\n")
+    assert lab.run() == TrialState.COMPLETE  # a wide dense net, of which two threads give other bytes
+    said = home.process("replay", "small", 0, "-q", OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
+    assert (said.code, said.out.partition("\n")[0]) == (0, "trial 0 of study small: the same"), said
+
+
+def work(root: str, data: str) -> None:
+    """Runs the next trial, as a process of its own."""
+    dataset = find_dataset(Path(data), cache=Path(root) / "cache")
+    Lab(Path(root), dataset, budget__epochs=_EPOCHS).run()
+
+
+_EPOCHS = 25
+
+
+@pytest.mark.slow
 @pytest.mark.kill
-def test_killed_trials_come_out_the_same(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path, sample_dir, trials=4, epochs=8)
-    process = project.start("--quiet", workers=2)
-    for _ in range(2):  # each time both workers, in the middle of what they do
-        known = epochs_of(project)
-        wait_for(lambda known=known: epochs_of(project) > known + 2)
-        for pid in worker_pids(process.pid):
-            kill(pid)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, (out, err)
-    numbers = [origin_of(trial) for trial in project.study().trials if not trial.user_attrs.get("requeued")]
-    assert len(numbers) == 4
-    assert sum(project.events(number).count("resume") for number in numbers) >= 2
-    dataset = find_dataset(sample_dir, cache=tmp_path / "cache")
-    for number in numbers:
-        found = replay_trial("live", number, root=tmp_path, dataset=dataset, progress=False)
-        assert (found.is_same, found.same_state, found.broken) == (True, True, ()), found.text()
-
-
-def epochs_of(project: Project) -> int:
-    return sum(path.read_text().count('"kind":"epoch"') for path in project.paths.trials.glob("*/events.jsonl"))
+def test_a_trial_whose_workers_were_killed_comes_out_the_same(
+    tmp_path: Path, sample_dir: Path, sample: Dataset
+) -> None:
+    lab = Lab(tmp_path, sample, budget__epochs=_EPOCHS)
+    for epochs in (2, 8):
+        recover(lab.study, lab.paths)
+        code = f"from tests.sweeps.care.test_replay import work; work({str(tmp_path)!r}, {str(sample_dir)!r})"
+        worker = subprocess.Popen([sys.executable, "-c", code], cwd=command.ROOT)
+        wait_for(lambda epochs=epochs: len(lab.events("epoch")) >= epochs)
+        worker.kill()
+        assert worker.wait() == -signal.SIGKILL
+    assert recover(lab.study, lab.paths) == [0]
+    assert lab.run() == TrialState.COMPLETE
+    assert len(lab.events("resume")) == 2
+    found = lab.replay()
+    assert (found.is_same, found.same_state, found.broken, found.epochs) == (True, True, (), _EPOCHS), found.text()

@@ -97,6 +97,9 @@ def test_one_thread_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "environ", dict(os.environ))
     one_thread()
     assert {os.environ[name] for name in THREAD_VARIABLES} == {"1"}
+    os.environ["OMP_NUM_THREADS"] = "3"
+    one_thread(always=True)
+    assert {os.environ[name] for name in THREAD_VARIABLES} == {"1"}
 
 
 def test_this_machine_has_at_least_one() -> None:
