@@ -6,7 +6,7 @@ import re
 
 from sweeps.errors import ConfigError
 
-__all__ = ["clock", "parse_duration"]
+__all__ = ["clock", "duration_code", "parse_duration"]
 
 _DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.ASCII)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -25,6 +25,15 @@ def parse_duration(text: str | float) -> float:
     if not 0 < seconds <= _LONGEST_S:
         raise ConfigError(f"a duration must be seconds above 0, or like 90s, 30m, 2h or 1h30m, but got {text!r:.60}.")
     return seconds
+
+
+def duration_code(seconds: float) -> str | float:
+    """Returns the shortest way to write a duration that `parse_duration` reads: "2h", "1h30m", "59s", 0.5."""
+    if seconds != int(seconds):
+        return seconds
+    minutes, rest_s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest_s, "s")) if count)
 
 
 def clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistnn.errors import nearest
+from sweeps.config.duration import duration_code
 from sweeps.config.fault import Fault, shown
 from sweeps.config.model import StudyConfig, build
 from sweeps.errors import ConfigError
@@ -56,6 +57,8 @@ def derive_study(config: StudyConfig, name: str, overrides: Sequence[str] = ()) 
     tables = config.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
     tables["study"].pop("direction")  # which follows from the metric
     tables["study"]["name"] = name
+    if config.budget.time_s is not None:
+        tables["budget"]["time"] = duration_code(config.budget.time_s)
     made = _build(tables, overrides, name, f"study {name!r}")
     if made.name != name:
         raise ConfigError(f"the new study is called {name!r}, but --set says {made.name!r}; leave study.name out.")

@@ -153,10 +153,8 @@ class _Attempt:
         epoch_s = self._estimate(values)
         role = trial.user_attrs.get("preset") or trial.user_attrs.get("role")
         tags = {**bench.tags, "trial": str(self._origin)} | ({"baseline": str(role)} if self._is_baseline else {})
-        begun = None
-        if self._extends is not None:
-            tags["extends"] = str(self._extends["trial"])
-            begun = f"#{self._extends['trial']:03d}, from epoch {self._extends['epochs'][-1]}"
+        if begun := self._extends:
+            tags["extends"] = str(begun["trial"])
         constants = {
             "trial_number": self._origin,
             "params_count": trainer.network.param_count,
@@ -164,7 +162,7 @@ class _Attempt:
         } | ({} if epoch_s is None else {EPOCH_S_ESTIMATE: epoch_s})
         facts = {
             "baseline": trial.user_attrs.get("preset"),
-            "goes on with": begun,
+            "goes on with": begun and f"#{begun['trial']:03d}, from epoch {begun['epochs'][-1]}",
             "optimizer": plain["optimizer"],
             "learning rate": plain["learning_rate"],
             "batch size": plain.get("batch_size"),
@@ -200,8 +198,7 @@ class _Attempt:
             return build_trainer(recipe, seed, bench.train, bench.validation, monitor=bench.config.metric)
 
         trainer = checkpoints.resume(self._folder, fresh, bench.say, any_plan=self._extends is not None)
-        if self._extends is not None and not trainer.epoch:
-            begun = self._extends
+        if (begun := self._extends) and not trainer.epoch:
             bench.say(f"trial {self._origin} trains epochs 1 to {begun['epochs'][-1]} of {begun['trial']} again first")
         return trainer
 
@@ -266,7 +263,8 @@ class _Attempt:
             raise RuntimeError(f"a trial must end with a finite {self._bench.config.metric}, but got {value}.")
         trainer.restore_best()
         self._check()
-        names, digest = write_results(self._folder, trainer, recipe, self._bench.validation, self._identity())
+        identity = identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
+        names, digest = write_results(self._folder, trainer, recipe, self._bench.validation, identity)
         for name in names:
             self._log.artifact(name)
         self._trial.set_user_attr("weights_sha256", digest)
@@ -299,7 +297,3 @@ class _Attempt:
         for name, value in attributes.items():
             self._trial.set_user_attr(name, value)
         self._log.end(state, reason=reason, metrics=results)
-
-    def _identity(self) -> dict[str, Any]:
-        """What the header of the weights says about where they come from; the same at every repetition."""
-        return identity_of(self._trial, self._bench.config.name, self._bench.config.seed)

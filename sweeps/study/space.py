@@ -73,8 +73,6 @@ class Space:
         beyond = {f"{name}_{number}" for name in BLOCK for number in range(int(most) + 1, MAX_BLOCKS + 1)}
         return {name: domain for name, domain in self._domains.items() if name not in beyond and not settled(domain)}
 
-    # The walk
-
     def walk(self, suggest: Suggest, overrides: Mapping[str, Any] | None = None) -> Values:
         """Chooses a value for each name that means something, what depends on others after them.
 
@@ -163,8 +161,6 @@ class Space:
             if values[f"pool_{number}"]:
                 side //= size
 
-    # What values mean
-
     def convnet(self, values: Mapping[str, Any]) -> ConvNet:
         """Returns the architecture that `values` describe; what they leave out takes its default."""
         blocks = tuple(
@@ -186,7 +182,7 @@ class Space:
         known = slots()
         numbers: dict[str, Any] = {name: values[name] for name in TRAINING if name in values}
         training = TrainingSpec(
-            epochs=self.config.budget.epochs if epochs is None else epochs,
+            epochs=epochs or self.config.budget.epochs,
             optimizer=_spec(known["optimizer"], values["optimizer"], values),
             schedule=_spec(known["schedule"], values["schedule"], values),
             augment=tuple(_spec(AUGMENT, name, values) for name in values["augment"].split("+") if name != NONE),
@@ -248,8 +244,7 @@ class Space:
         for known, domain in self._domains.items():
             if known.partition(".")[0] in ours and isinstance(domain, Choice):
                 wanted[known] = domain.values[0]
-        _, fits, overrides = self.place(wanted)
-        return fits, overrides
+        return self.place(wanted)[1:]
 
     def place(self, wanted: Mapping[str, Any]) -> tuple[Values, Values, Values]:
         """Returns a trial that has what is wanted, whether it lies in the space or not.
@@ -273,8 +268,6 @@ class Space:
 
         return self._walk(resolve), fits, overrides
 
-    # How values are shown
-
     def architecture(self, values: Mapping[str, Any]) -> str:
         """Returns a short text for the network, such as "conv 32-64 k5-3 bn dense 128"."""
         return architecture_label(values)
@@ -285,8 +278,7 @@ class Space:
         `learning_rate` stands for "adam.learning_rate" as for any other's, `filters` is "32-64" for two blocks.
         """
         columns = plain_columns(values, self._domains)
-        epochs = self.config.budget.epochs if epochs is None else epochs
-        return {"architecture": self.architecture(values)} | columns | {"epochs": epochs}
+        return {"architecture": self.architecture(values)} | columns | {"epochs": epochs or self.config.budget.epochs}
 
 
 def _spec(slot: Slot, name: str, values: Mapping[str, Any]) -> Spec | None:

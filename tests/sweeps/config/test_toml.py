@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.config import StudyConfig, load_study
+from sweeps.config.duration import duration_code, parse_duration
 from sweeps.config.file import derive_study
 from sweeps.config.toml import to_toml
 from sweeps.errors import ConfigError
@@ -32,6 +33,7 @@ def test_a_derived_study_is_the_same_but_for_its_name(path: Path, tmp_path: Path
     (tmp_path / "other.toml").write_text(to_toml(tables), encoding="utf-8")
     assert load_study(tmp_path / "other.toml", root=ROOT) == made
     assert made.name == "other"
+    assert tables["budget"].get("time") == tomllib.loads(path.read_text(encoding="utf-8"))["budget"].get("time")
     assert made.space_hash == config.space_hash
     assert made.to_dict() | {"study": None} == config.to_dict() | {"study": None}
 
@@ -64,6 +66,14 @@ def test_changes_hold_over_what_the_study_has() -> None:
         derive_study(config, "other", ["search.dropout.high=7"])
     with pytest.raises(ConfigError, match=r"leave study\.name out"):
         derive_study(config, "other", ["study.name=third"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"), [(60, "1m"), (5400, "1h30m"), (7200, "2h"), (3601, "1h1s"), (59, "59s"), (0.5, 0.5)]
+)
+def test_durations_are_written_as_people_do(seconds: float, code: str | float) -> None:
+    assert duration_code(seconds) == code
+    assert parse_duration(code) == seconds
 
 
 _KEYS = st.text(max_size=8)

@@ -161,6 +161,21 @@ def test_without_its_last_state_the_first_epochs_are_trained_again(life: Life, h
     assert any("again first" in line for line in life.said)
 
 
+def test_a_state_that_vanishes_in_between_is_made_again(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a kill between the two: a trial that waits, and has no checkpoint."""
+    expected = life.weights(life.extended(0, 4))
+
+    def vanish(source: Path, target: Path) -> None:
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr("sweeps.study.extend.link_or_copy", vanish)
+    said = life.extend(0, 4)
+    assert said.again is not None
+    assert life.run() == TrialState.COMPLETE
+    np.testing.assert_array_equal(life.weights(said.trial), expected)
+    assert life.trial(said.trial).intermediate_values == life.trial(1).intermediate_values
+
+
 @pytest.mark.parametrize("is_kept", [True, False])
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_a_stop_changes_nothing(life: Life, steps: int, is_kept: bool) -> None:
