@@ -32,8 +32,8 @@ def hold_files(name: str, paths: StudyPaths) -> Iterator[None]:
         ) from error
     if not is_ours:
         raise StudyError(
-            f"one `export`, `clean` or `replay --keep` at a time must work on the files of study {name!r}, but another "
-            "one does already; wait for it."
+            "one `export`, `clean`, `replay --keep` or `doctor --fix` at a time must work on the files of study "
+            f"{name!r}, but another one does already; wait for it."
         )
     try:
         yield

@@ -95,7 +95,7 @@ def check_delivery(scene: Scene) -> list[Finding]:
             objects[folder],
             "MLflow does not have all of its events",
             "they are delivered",
-            partial(shipment.deliver, folder),
+            partial(shipment.deliver, folder, len(pending)),
         )
         for folder in pending
     ]
@@ -168,14 +168,15 @@ class _Shipment:
         self._scene = scene
         self._reasons: list[str] | None = None
 
-    def deliver(self, folder: Path) -> None:
-        """Sees that the events in `folder` are delivered.
+    def deliver(self, folder: Path, count: int) -> None:
+        """Sees that the events in `folder`, one of so many, are delivered.
 
         Raises:
             TrackingError: they could not be.
         """
         if self._reasons is None:
             self._reasons = []
+            self._scene.say(f"delivering the events of {count} run{'' if count == 1 else 's'} to MLflow …")
             self._drain(self._reasons)
         told = read_told(folder)
         if told.is_pending(told.cursor.store):

@@ -11,6 +11,7 @@ from pathlib import Path
 from sweeps.care.doctor import events, leftovers, places, results, runs, trials
 from sweeps.care.doctor.findings import Finding, Report
 from sweeps.care.doctor.scene import Scene, is_held
+from sweeps.care.hold import hold_files
 from sweeps.config import StudyConfig
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths, StudyPaths
@@ -55,13 +56,13 @@ def examine(
         echo: takes a line that the user should read at once.
 
     Raises:
-        StudyError: there is no such study, or its storage does not open.
+        StudyError: there is no such study, its storage does not open, or its files are held by another verb.
         TrackingError: there cannot be such a tracking store.
     """
     paths = Paths(root).study(config.name)
     uri = resolve_uri(tracking_uri, root)
     report = Report(config.name, fix)
-    with _alone(paths, fix) as is_running:
+    with hold_files(config.name, paths) if fix else contextlib.nullcontext(), _alone(paths, fix) as is_running:
         _take(report, places.check_journal(storage_url, paths))
         study = load_study(config.name, storage_url, paths)
         scene = Scene(config, root, paths, uri, study, is_running, echo)
@@ -106,7 +107,7 @@ def _slow_checks(count: int, quiet: bool) -> Iterator[Check]:
 @contextlib.contextmanager
 def _alone(paths: StudyPaths, fix: bool) -> Iterator[bool]:
     """Keeps a `run` from beginning while the study is mended. Yields whether one is at work already."""
-    if not fix or not paths.folder.is_dir():
+    if not fix:
         yield is_held(paths.lock)
         return
     lock = FileLock(paths.lock)
