@@ -1,120 +1,27 @@
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 from optuna.trial import TrialState
-from threadpoolctl import threadpool_limits
 
-from mnistnn.data import Dataset, find_dataset
-from mnistnn.data.dataset import Split
+from mnistnn.data import Dataset
 from mnistnn.files import sha256_file
 from sweeps import provenance
-from sweeps.care.replay import Replay, replay_trial
+from sweeps.care.replay import replay_trial
 from sweeps.errors import StudyError
-from sweeps.paths import StudyPaths
 from sweeps.study.extend import extend
 from sweeps.study.fork import fork
 from sweeps.study.recovery import recover
-from sweeps.study.storage import load_study
-from sweeps.tracking.cleaned import CLEANED, note_cleaned
 from tests.sweeps import command
-from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
+from tests.sweeps.care.lab import MANY_EPOCHS, Lab, PruneAfter
 from tests.sweeps.workers.runs import wait_for
-
-
-class PruneAfter(optuna.pruners.BasePruner):
-    """Prunes every trial after its second epoch."""
-
-    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
-        return max(trial.intermediate_values, default=0) == 2
-
-
-@pytest.fixture(scope="module")
-def tiny(sample: Dataset) -> Any:
-    """A data set of which an epoch takes milliseconds."""
-
-    class Tiny:
-        digest = sample.digest
-
-        def split(self, seed: int) -> tuple[Split, Split]:
-            train, validation = sample.split(seed)
-            return (
-                Split(train.images, train.labels, train.indices[:200]),
-                Split(validation.images, validation.labels, validation.indices[:100]),
-            )
-
-    return Tiny()
-
-
-class Lab:
-    """A study under `root`, whose trials are run in this process."""
-
-    def __init__(self, root: Path, data: Any, **changes: Any) -> None:
-        self.root, self.data = root, data
-        self.config = small_config(**{"budget__epochs": 3} | changes)
-        self.study = make_study(self.config, root, data)
-
-    @property
-    def paths(self) -> StudyPaths:
-        return paths_of(self.config, self.root)
-
-    def run(self, *, pruner: Any = None, stop: Callable[[], bool] = lambda: False, **changes: Any) -> TrialState | None:
-        self.study = load_study(self.config.name, None, self.paths, sampler=self.study.sampler, pruner=pruner)
-        with threadpool_limits(1):  # as a worker has it
-            return run_next(self.study, make_bench(self.config, self.root, self.data, stop=stop, **changes))
-
-    def replay(self, number: int = 0, **more: Any) -> Replay:
-        options: dict[str, Any] = {"dataset": self.data, "progress": False} | more
-        return replay_trial(self.config.name, number, root=self.root, **options)
-
-    def file(self, name: str, number: int = 0) -> Path:
-        return self.paths.trial(number) / name
-
-    def files(self) -> dict[str, str]:
-        paths = (path for path in sorted(self.root.rglob("*")) if path.is_file())
-        return {str(path): sha256_file(path) for path in paths}
-
-    def events(self, kind: str, number: int = 0) -> list[dict[str, Any]]:
-        path = self.file("events.jsonl", number)
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        events = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        return [event for event in events if event["kind"] == kind]
-
-    def edit(self, change: Callable[[dict[str, Any]], object], kind: str, number: int = 0) -> None:
-        """Changes the events of a kind."""
-        path = self.file("events.jsonl", number)
-        events = [json.loads(line) for line in path.read_text().splitlines()]
-        for event in events:
-            if event["kind"] == kind:
-                change(event)
-        path.write_text("".join(json.dumps(event) + "\n" for event in events))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Lab:
-    lab = Lab(tmp_path_factory.mktemp("finished"), tiny)
-    tags = {**provenance.versions(), "git_commit": "a" * 40, "git_dirty": "false"}
-    assert lab.run(tags=tags) == TrialState.COMPLETE
-    return lab
-
-
-@pytest.fixture
-def lab(finished: Lab, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A study with one finished trial, to do with as one likes."""
-    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
-    root = tmp_path / "lab"
-    shutil.copytree(finished.root, root)
-    return Lab(root, tiny)
 
 
 def test_a_finished_trial_comes_out_the_same_and_nothing_is_written(lab: Lab) -> None:
@@ -300,74 +207,6 @@ def test_what_changed_since_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert f"  made by     numpy 1.99.0, now {numpy}; commit aaaaaaaaaa, now bbbbbbbbbb-dirty" in found.text()
 
 
-@pytest.mark.parametrize("name", ["weights.npz", "recipe.json", "val_probs.npz", "final.npz"])
-@pytest.mark.parametrize("damage", ["gone", "damaged"])
-def test_what_is_missing_or_damaged_is_put_back(lab: Lab, name: str, damage: str) -> None:
-    path = lab.file(name)
-    before = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(before[: len(before) // 2])
-    found = lab.replay()
-    assert (found.is_same, found.broken, found.kept) == (True, (name,), ())
-    assert f"  files       {name} is missing or damaged; --keep puts it back" in found.text()
-    found = lab.replay(keep=True)
-    assert (found.is_same, found.broken, found.kept) == (True, (), (name,))
-    assert found.text().endswith(f"\n  put back    {name}")
-    if name != "final.npz":  # whose history says how long the epochs took
-        assert path.read_bytes() == before
-    assert lab.replay(keep=True).kept == ()
-
-
-def test_a_changed_weight_is_found_and_mended(lab: Lab) -> None:
-    path = lab.file("weights.npz")
-    before = bytearray(path.read_bytes())
-    before[len(before) // 2] ^= 1
-    path.write_bytes(before)
-    found = lab.replay(keep=True)
-    assert (found.is_same, found.kept) == (True, ("weights.npz",))
-    assert sha256_file(path) == found.weights_sha256
-
-
-def test_a_cleaned_trial_becomes_whole_again(lab: Lab) -> None:
-    names = ("weights.npz", "final.npz")
-    note_cleaned(lab.paths.trial(0), {name: {"bytes": 1} for name in names})
-    for name in names:
-        lab.file(name).unlink()
-    assert lab.replay(keep=True).kept == names
-    assert not lab.file(CLEANED).exists()
-
-
-def test_a_recipe_that_is_not_what_the_parameters_come_to_is_remarked(lab: Lab) -> None:
-    lab.file("weights.npz").unlink()  # its header would tell
-    recipe = json.loads(lab.file("recipe.json").read_text())
-    recipe["training"]["label_smoothing"] = 0.25
-    lab.file("recipe.json").write_text(json.dumps(recipe))
-    found = lab.replay()
-    assert found.exit_code == 1
-    assert "recipe.json, which is not what the trial's parameters come to" in found.remarks[0]
-    assert "training.label_smoothing 0.25, not 0.0" in found.remarks[0]
-    many = {**recipe, "network": {**recipe["network"], "layers": recipe["network"]["layers"] * 10_000}}
-    for text in ("[" * 100_000, "{}", "[]", '{"network": {"layers": 1}}', json.dumps(many)):
-        lab.file("recipe.json").write_text(text)
-        assert lab.replay().is_same  # by the parameters
-    assert lab.replay(keep=True).kept == ("weights.npz", "recipe.json")
-
-
-def test_a_trial_that_somebody_holds_is_not_mended(lab: Lab) -> None:
-    from sweeps.study.claims import FileLock
-
-    lab.file("recipe.json").unlink()
-    lock = FileLock(lab.file("lock"))
-    assert lock.acquire()
-    with pytest.raises(StudyError, match="another process holds #000; try again"):
-        lab.replay(keep=True)
-    assert not lab.file("recipe.json").exists()
-    lock.release()
-    assert lab.replay(keep=True).kept == ("recipe.json",)
-
-
 def test_what_cannot_be_replayed_is_refused_in_one_line(tmp_path: Path, tiny: Any) -> None:
     lab = Lab(tmp_path, tiny)
     with pytest.raises(StudyError, match="study 'small' has none and no 0"):
@@ -423,24 +262,15 @@ def test_a_shell_that_gives_blas_two_threads_changes_nothing(tmp_path: Path, sam
     assert (said.code, said.out.partition("\n")[0]) == (0, "trial 0 of study small: the same"), said
 
 
-def work(root: str, data: str) -> None:
-    """Runs the next trial, as a process of its own."""
-    dataset = find_dataset(Path(data), cache=Path(root) / "cache")
-    Lab(Path(root), dataset, budget__epochs=_EPOCHS).run()
-
-
-_EPOCHS = 25
-
-
 @pytest.mark.slow
 @pytest.mark.kill
 def test_a_trial_whose_workers_were_killed_comes_out_the_same(
     tmp_path: Path, sample_dir: Path, sample: Dataset
 ) -> None:
-    lab = Lab(tmp_path, sample, budget__epochs=_EPOCHS)
+    lab = Lab(tmp_path, sample, budget__epochs=MANY_EPOCHS)
     for epochs in (2, 8):
         recover(lab.study, lab.paths)
-        code = f"from tests.sweeps.care.test_replay import work; work({str(tmp_path)!r}, {str(sample_dir)!r})"
+        code = f"from tests.sweeps.care.lab import work; work({str(tmp_path)!r}, {str(sample_dir)!r})"
         worker = subprocess.Popen([sys.executable, "-c", code], cwd=command.ROOT)
         wait_for(lambda epochs=epochs: len(lab.events("epoch")) >= epochs)
         worker.kill()
@@ -449,4 +279,4 @@ def test_a_trial_whose_workers_were_killed_comes_out_the_same(
     assert lab.run() == TrialState.COMPLETE
     assert len(lab.events("resume")) == 2
     found = lab.replay()
-    assert (found.is_same, found.same_state, found.broken, found.epochs) == (True, True, (), _EPOCHS), found.text()
+    assert (found.is_same, found.same_state, found.broken, found.epochs) == (True, True, (), MANY_EPOCHS), found.text()

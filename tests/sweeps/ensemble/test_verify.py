@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,8 @@ from sweeps import provenance
 from sweeps.ensemble import build_ensemble, load_ensemble, write_submission
 from sweeps.ensemble.answers import FORMATS, parse_answers, save_answer_probs
 from sweeps.ensemble.manifest import ManifestError
-from sweeps.ensemble.verify import Verification, verify_submission
+from sweeps.ensemble.verification import Verification
+from sweeps.ensemble.verify import verify_submission
 from sweeps.paths import Paths
 from tests.sweeps import command
 from tests.sweeps.ensemble.conftest import Home
@@ -243,65 +243,18 @@ def test_weights_are_found_by_their_digest_wherever_there_is_a_copy(home: Home, 
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    "edit",
     [
-        (lambda v: v.update(format=2), "must be of format 1, but .* is of format '2'; verify it by the version"),
-        (lambda v: v.pop("format"), "is of format 'None'"),
-        (lambda v: v.update(study="../smoke"), "its study is not sound"),
-        (lambda v: v.pop("study"), "its study is not sound"),
-        (lambda v: v["output"].update(name="../noise.txt"), "its output.name is not sound .*no path"),
-        (lambda v: v["output"].update(name="/etc/passwd"), "its output.name is not sound .*no path"),
-        (lambda v: v["output"].update(name="a\0b"), "its output.name is not sound .*printable"),
-        (lambda v: v["output"].update(format="xml"), "its output.format is not sound"),
-        (lambda v: v["probabilities"].update(name=".."), "its probabilities.name is not sound"),
-        (lambda v: v["input"].update(name="../contest.npy"), "its input.name is not sound .*no path"),
-        (lambda v: v["input"].update(name="\x1b[2J"), "its input.name is not sound .*printable"),
-        (lambda v: v["input"].update(name="\ud800"), "its input.name is not sound .*printable"),
-        (lambda v: v["input"].update(images=10**12), "its input.images is not sound"),
-        (lambda v: v["input"].update(digest="abc"), "its input.digest is not sound"),
-        (lambda v: v["ensemble"].update(members=[]), "its ensemble.members is not sound"),
-        (lambda v: v["ensemble"]["members"][0].update(trial=-1), "its ensemble.members.0.trial is not sound"),
-        (lambda v: v["ensemble"]["members"][0].update(trial="../1"), "its ensemble.members.0.trial is not sound"),
-        (lambda v: v["ensemble"]["members"][0].update(run_id="../x"), "its ensemble.members.0.run_id is not sound"),
-        (lambda v: v["ensemble"]["members"][0].update(weight=float("nan")), "its ensemble.members.0.weight"),
-        (lambda v: v["ensemble"]["members"][0].update(weight=0.6), "come to .*: it was changed"),
-        (lambda v: v["ensemble"].update(digest="0" * 64), "come to .*: it was changed"),
-        (lambda v: v["versions"].update(numpy="\x1b[31m2.0"), "its versions.numpy is not sound"),
+        lambda ensemble: ensemble["members"][0].update(weight=0.6),
+        lambda ensemble: ensemble["members"].pop(),
+        lambda ensemble: ensemble["members"][0].update(weights_sha256="0" * 64),
+        lambda ensemble: ensemble.update(digest="0" * 64),
     ],
 )
-def test_a_manifest_that_was_changed_is_refused_in_one_line(home: Home, edit: Any, message: str) -> None:
-    change(home, edit)
-    with pytest.raises(ManifestError, match=message) as caught:
+def test_members_must_be_those_of_the_ensembles_digest(home: Home, edit: Any) -> None:
+    change(home, lambda values: edit(values["ensemble"]))
+    with pytest.raises(ManifestError, match="must be those of its ensemble .* come to .*: it was changed"):
         verify(home)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).isprintable()
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "is no JSON"),
-        (b"{", "is no JSON"),
-        (b"\xff\xfe{}", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
-        (b"[1]", "is something else"),
-        (b'{"network": {}, "training": {}}', "is something else"),
-        (b'{"a": "' + b"x" * (5 << 20) + b'"}', "is larger than 4 MiB"),
-    ],
-)
-def test_what_is_no_manifest_is_refused_in_one_line(tmp_path: Path, data: bytes, message: str) -> None:
-    path = tmp_path / "m.json"
-    path.write_bytes(data)
-    with pytest.raises(ManifestError, match=message) as caught:
-        verify_submission(path, root=tmp_path, dataset=_absent)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
-    for path, message in (("pipe", "no plain file"), (".", "Is a directory"), ("none", "does not"), ("a\0", "cannot")):
-        with pytest.raises(ManifestError, match=message):
-            verify_submission(tmp_path / path, root=tmp_path, dataset=_absent)
 
 
 @pytest.mark.parametrize("name", ["a\udcff.npy", "a\nb.npy", "\x1b[2J.npy", "ümläut 中.npy"])
