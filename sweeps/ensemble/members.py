@@ -136,14 +136,13 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
     except FileNotFoundError:
         _refuse_cleaned(member, path)
         raise CheckpointError(
-            f"trial {member.number} must have its validation predictions, but {shown} is missing; restore it from its "
-            "MLflow run."
+            f"trial {member.number} must have its validation predictions, but {shown} is missing; "
+            f"{_remedy(member, path)}."
         ) from None
     except (OSError, ValueError, KeyError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
-            f"a file of predictions must be a whole .npz, but {shown} is damaged ({reason}); restore it "
-            "from its MLflow run."
+            f"a file of predictions must be a whole .npz, but {shown} is damaged ({reason}); {_remedy(member, path)}."
         ) from error
     if stored.shape != labels.shape or not np.array_equal(stored, labels):
         raise CheckpointError(
@@ -152,14 +151,18 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
         )
     if not are_probs(probs, len(labels)):
         raise CheckpointError(
-            f"predictions must be {_CLASSES} probabilities an image, but {shown} holds others; restore it from its "
-            "MLflow run."
+            f"predictions must be {_CLASSES} probabilities an image, but {shown} holds others; {_remedy(member, path)}."
         )
     return np.asarray(probs, np.float32)
 
 
-def load_network(member: Member, paths: StudyPaths) -> Network:
+def load_network(member: Member, paths: StudyPaths, *, batch_size: int = BLOCK) -> Network:
     """Builds the member's network with the weights that the trial ended with.
+
+    Args:
+        member: whose.
+        paths: the study's paths.
+        batch_size: the images that it shall predict at once, for which it takes memory.
 
     Raises:
         CheckpointError: the weights are missing, damaged, or not those that the trial recorded.
@@ -171,24 +174,26 @@ def load_network(member: Member, paths: StudyPaths) -> Network:
         _refuse_cleaned(member, path)
         raise CheckpointError(
             f"trial {member.number} must have its weights, but {_shown(path)} is not readable "
-            f"({error.strerror}); restore it from its MLflow run."
+            f"({error.strerror}); {_remedy(member, path)}."
         ) from error
     if digest != member.weights_sha256:
         raise CheckpointError(
             f"the weights of trial {member.number} must be those it ended with (sha256 {member.weights_sha256[:12]}…), "
-            f"but {_shown(path)} has {digest[:12]}…; restore it from its MLflow run."
+            f"but {_shown(path)} has {digest[:12]}…; {_remedy(member, path)}."
         )
-    return load_model(path, batch_size=BLOCK)
+    return load_model(path, batch_size=batch_size)
 
 
 def _refuse_cleaned(member: Member, path: Path) -> None:
     """Raises a CheckpointError if a file is missing because `clean` freed it."""
     if was_cleaned(path.parent, path.name):
-        study = path.parents[2].name
         raise CheckpointError(
-            f"trial {member.number} must have its {path.name}, but was cleaned; "
-            f"`replay {study} {member.number} --keep` makes it whole again."
+            f"trial {member.number} must have its {path.name}, but was cleaned; {_remedy(member, path)}."
         )
+
+
+def _remedy(member: Member, path: Path) -> str:
+    return f"`replay {path.parents[2].name} {member.number} --keep` makes it again"
 
 
 def are_probs(probs: NDArray[Any], count: int) -> bool:
