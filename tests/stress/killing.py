@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from subprocess import Popen
 
@@ -18,7 +19,6 @@ from tests.sweeps.workers.runs import is_alive, kill, wait_for, worker_pids
 __all__ = ["KILLS", "Toll", "kills_wanted", "sweep_under_fire"]
 
 _PAUSE_S = (0.1, 1.0)  # between two kills
-_WORKERS = 2
 _MORE_TRIALS = 4  # when a sweep ends before enough have died
 
 
@@ -34,18 +34,23 @@ KILLS = kills_wanted(8)
 class Toll:
     """What a sweep under fire came to."""
 
-    kills: Counter[str] = field(default_factory=Counter)  # by victim: "worker", "run"
+    kills: Counter[str] = field(default_factory=Counter)  # by victim: a verb, or a worker's process
     calls: int = 0
     seconds: float = 0.0
     found: Audit = field(default_factory=Audit)
+
+    @property
+    def killed(self) -> int:
+        """How many were killed."""
+        return sum(self.kills.values())
 
     def rows(self) -> dict[str, object]:
         """Returns the counts, for a table."""
         found = self.found
         return {
-            "kills": sum(self.kills.values()),
+            "kills": self.killed,
             **{f"  of a {victim}": count for victim, count in sorted(self.kills.items())},
-            "calls of run": self.calls,
+            "commands started": self.calls,
             "trials": f"{found.trials} ({found.complete} complete, {found.pruned} pruned)",
             "attempts": found.attempts,
             "resumed": found.resumed,
@@ -66,40 +71,51 @@ def sweep_under_fire(
     *,
     kills: int,
     seed: int,
-    victims: Callable[[Popen[str]], list[int]] | None = None,
+    verbs: Sequence[Sequence[str]] = (("run", "--workers", "2"),),
+    victims: Callable[[Popen[str]], list[int]] = lambda process: worker_pids(process.pid),
 ) -> Toll:
-    """Runs a study while processes of it are killed, then to its end, and looks at what is left.
+    """Lets commands work on a study while processes are killed, then to its end, and looks at what is left.
 
     Args:
         project: the project.
         data: what it trains on.
         kills: how many must die.
         seed: of the moments and the victims. What happens at a moment is the machine's; the draws are the same.
-        victims: returns the processes that may be killed beside the one that was called; by default its workers.
+        verbs: the commands that work on the study at once, each with its options; who was killed is called again.
+        victims: returns the processes of a command that may be killed beside itself; by default its workers.
     """
     began, rng, toll = time.monotonic(), random.Random(seed), Toll()
     epochs_file = project.root / "epochs.log"
     project.with_probe("epochs", STRESS_EPOCHS=str(epochs_file))
-    victims = victims or (lambda process: worker_pids(process.pid))
     budget, orphans = project.trials, set[int]()
-    process = None
-    while process is None or process.returncode != 0 or sum(toll.kills.values()) < kills:
-        assert toll.calls < 10 * kills + 10, f"it does not come to an end: {toll}"
-        if process is not None and process.returncode == 0:
-            budget += _MORE_TRIALS
-        process = project.start("--set", f"budget.trials={budget}", workers=_WORKERS)
-        toll.calls += 1
-        while process.poll() is None and sum(toll.kills.values()) < kills:
+    at_work: list[Popen[str] | None] = [None] * len(verbs)
+    is_done = False
+    with contextlib.ExitStack() as stack:
+        while not is_done:
+            assert toll.calls < 10 * kills + 20, f"it does not come to an end: {toll}"
+            for index, (verb, *options) in enumerate(verbs):
+                if at_work[index] is None:
+                    options += ["--set", f"budget.trials={budget}"]
+                    at_work[index] = stack.enter_context(project.at_work(verb, *options))
+                    toll.calls += 1
             time.sleep(rng.uniform(*_PAUSE_S))
-            workers = victims(process)
-            orphans.update(workers)
-            victim = rng.choice([*workers, process.pid])
-            if process.poll() is None and is_alive(victim):
-                kill(victim)
-                toll.kills["run" if victim == process.pid else "worker"] += 1
-        out, err = process.communicate(timeout=600)
-        assert process.returncode in (0, 1, -9), (process.returncode, out, err)
-        assert "Traceback" not in err, err
+            targets = [(process, pid) for process in at_work if process for pid in [*victims(process), process.pid]]
+            orphans.update(pid for process, pid in targets if pid != process.pid)
+            process, pid = rng.choice(targets)
+            if toll.killed < kills and is_alive(pid):
+                kill(pid)
+                toll.kills[process.args[3] if pid == process.pid else "worker process"] += 1
+            for index, process in enumerate(at_work):
+                if process is not None and process.poll() is not None:
+                    _, err = process.communicate()
+                    assert process.returncode in (0, 1, -9), (process.returncode, err)
+                    assert "Traceback" not in err, err
+                    at_work[index] = None
+                    if process.returncode == 0 and toll.killed < kills:  # it came to its end before enough had died
+                        budget += _MORE_TRIALS
+                    is_done |= process.returncode == 0 and toll.killed == kills
+        for process in filter(None, at_work):  # the others find the budget used up
+            process.communicate(timeout=120)
     wait_for(lambda: not any(is_alive(pid) for pid in orphans))  # those of a killed parent leave by themselves
     toll.seconds = time.monotonic() - began
     toll.found = audit(project, data, epochs_file)

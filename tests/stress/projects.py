@@ -60,9 +60,11 @@ class StressProject(Project):
         return [text for name, value in named.items() if value is not None for text in (name, value)]
 
     def start(self, *options: str, workers: int = 1) -> subprocess.Popen[str]:
-        return self.call(
-            "run", "live", "--workers", str(workers), "--data-dir", str(self._data), *self.stores, *options
-        )
+        return self.on_study("run", "--workers", str(workers), *options)
+
+    def on_study(self, verb: str, *options: str) -> subprocess.Popen[str]:
+        """Starts a verb on the study with its data and its stores."""
+        return self.call(verb, "live", "--data-dir", str(self._data), *self.stores, *options)
 
     def call(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Starts a verb."""
@@ -78,15 +80,19 @@ class StressProject(Project):
         )
 
     @contextlib.contextmanager
-    def running(self, *options: str, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
-        """Starts a run, and sees that it is gone at the end of the block."""
-        process = self.start(*options, workers=workers)
+    def at_work(self, verb: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+        """Starts a verb on the study, and sees that it is gone at the end of the block."""
+        process = self.on_study(verb, *options)
         try:
             yield process
         finally:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+    def running(self, *options: str, workers: int = 1) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+        """Starts a run, and sees that it is gone at the end of the block."""
+        return self.at_work("run", "--workers", str(workers), *options)
 
     def with_probe(self, name: str, **environment: str) -> None:
         """Lets every process of this project import a probe before anything else."""

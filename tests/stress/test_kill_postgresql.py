@@ -1,4 +1,4 @@
-"""The same kills with the stores of a cluster: Optuna's trials and MLflow's runs in PostgreSQL, MLflow as a server."""
+"""The same kills with the stores of a cluster: PostgreSQL, an MLflow server, and `worker`s that join."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ def test_kills_lose_nothing_on_postgresql(
             trials=6,
             epochs=8,
         )
+        done, prepared = project.on_study("init"), "prepared"
+        assert prepared in "".join(done.communicate(timeout=120))
         kills = kills_wanted(6)
-        toll = sweep_under_fire(project, sample, kills=kills, seed=5)
+        verbs = [("worker", "--heartbeat", "2s")] * 2
+        toll = sweep_under_fire(project, sample, kills=kills, seed=5, verbs=verbs)
     found = toll.found
     assert found.faults == []
-    assert sum(toll.kills.values()) == kills
+    assert toll.killed == kills
     assert (found.lost_epochs, found.duplicated_runs, found.orphans) == (0, 0, 0)
     assert found.equal_replays == found.replays == found.complete >= 1
