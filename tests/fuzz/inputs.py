@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import io
 import json
 import os
+import resource
 import struct
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-__all__ = ["EXAMPLES", "any_json", "fuzzed", "mutated", "mutated_json", "mutated_members", "mutated_png", "zipped"]
+__all__ = [
+    "EXAMPLES",
+    "any_json",
+    "fuzzed",
+    "mutated",
+    "mutated_json",
+    "mutated_members",
+    "mutated_png",
+    "refused",
+    "zipped",
+]
 
 #: Inputs of each loader; `make soak` takes 10,000.
 EXAMPLES = int(os.environ.get("SOAK_EXAMPLES", 0))
 _FEW = 30
+
+LEFT_BYTES = 512 << 20
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -30,16 +47,53 @@ _TEXTS = (
 )  # fmt: skip
 
 
-def fuzzed(test: Test) -> Test:
-    """Runs a test on a few inputs, the same each time, or on as many as are asked for, others each time."""
-    checks = list(HealthCheck)
-    return settings(
-        max_examples=EXAMPLES or _FEW,
-        derandomize=not EXAMPLES,
-        deadline=None,
-        database=None,
-        suppress_health_check=checks,
-    )(test)
+def fuzzed(*strategies: st.SearchStrategy[Any]) -> Callable[[Test], Test]:
+    """Runs a test on a few inputs, the same each time, or on as many as are asked for, others each time.
+
+    Memory is scarce while it runs: what a loader takes on the word of its input fails the test.
+    """
+
+    def decorate(test: Test) -> Test:
+        @functools.wraps(test)
+        def limited(*arguments: Any, **named: Any) -> None:
+            try:
+                with scarce_memory():
+                    test(*arguments, **named)
+            except MemoryError as error:
+                raise AssertionError(f"more than {LEFT_BYTES >> 20} MB were asked for") from error
+
+        chosen = settings(
+            max_examples=EXAMPLES or _FEW,
+            derandomize=not EXAMPLES,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        return cast(Test, chosen(given(*strategies)(limited)))
+
+    return decorate
+
+
+@contextlib.contextmanager
+def scarce_memory() -> Iterator[None]:
+    """Leaves a process little more memory than it has; where the system knows such limits."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + LEFT_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def refused(error: Exception, *secrets: str) -> None:
+    """Sees that an error is one line that tells none of the secrets."""
+    assert str(error)
+    assert "\n" not in str(error)
+    assert not [secret for secret in secrets if secret in str(error)]
 
 
 @st.composite

@@ -10,7 +10,6 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistnn.checkpoint import check_checkpoint, load_checkpoint, load_model, read_header, save_checkpoint, save_model
@@ -42,44 +41,37 @@ def read(data: bytes, place: Path, suffix: str = "") -> None:
         assert images.shape[1:] == (28, 28)
 
 
-@fuzzed
-@given(mutated(*FORMATS.values()), st.sampled_from(SUFFIXES))
+@fuzzed(mutated(*FORMATS.values()), st.sampled_from(SUFFIXES))
 def test_images_of_any_format(place: Path, data: bytes, suffix: str) -> None:
     read(data, place, suffix)
 
 
-@fuzzed
-@given(mutated(*(data for name, data in FORMATS.items() if not name.endswith((".png", ".jpg", ".gz")))))
+@fuzzed(mutated(*(data for name, data in FORMATS.items() if not name.endswith((".png", ".jpg", ".gz")))))
 def test_images_gzipped(place: Path, data: bytes) -> None:
     read(gzip.compress(data, 1), place, ".csv.gz")
 
 
-@fuzzed
-@given(mutated(FORMATS["images.npy"], FORMATS["floats.npy"], npy(IMAGES.astype(">f8")), npy(np.zeros(3, "<U8"))))
+@fuzzed(mutated(FORMATS["images.npy"], FORMATS["floats.npy"], npy(IMAGES.astype(">f8")), npy(np.zeros(3, "<U8"))))
 def test_npy(place: Path, data: bytes) -> None:
     read(data, place, ".npy")
 
 
-@fuzzed
-@given(mutated_members({"images.npy": npy(IMAGES), "labels.npy": npy(LABELS)}))
+@fuzzed(mutated_members({"images.npy": npy(IMAGES), "labels.npy": npy(LABELS)}))
 def test_npz(place: Path, data: bytes) -> None:
     read(data, place, ".npz")
 
 
-@fuzzed
-@given(mutated(FORMATS["test.csv"], FORMATS["train.csv"], FORMATS["images.txt"]), st.sampled_from((".csv", ".txt")))
+@fuzzed(mutated(FORMATS["test.csv"], FORMATS["train.csv"], FORMATS["images.txt"]), st.sampled_from((".csv", ".txt")))
 def test_texts(place: Path, data: bytes, suffix: str) -> None:
     read(data, place, suffix)
 
 
-@fuzzed
-@given(mutated_png(png(IMAGES[0])) | mutated_png(png(IMAGES[0], "RGBA")) | mutated(FORMATS["image.jpg"]))
+@fuzzed(mutated_png(png(IMAGES[0])) | mutated_png(png(IMAGES[0], "RGBA")) | mutated(FORMATS["image.jpg"]))
 def test_pictures(place: Path, data: bytes) -> None:
     read(data, place, ".png")
 
 
-@fuzzed
-@given(mutated(encode_idx(IMAGES)), mutated(encode_idx(LABELS)), st.booleans())
+@fuzzed(mutated(encode_idx(IMAGES)), mutated(encode_idx(LABELS)), st.booleans())
 def test_data_sets(place: Path, images: bytes, labels: bytes, packed: bool) -> None:
     folder = place / "data"
     folder.mkdir(exist_ok=True)
@@ -101,8 +93,7 @@ def tarball() -> bytes:
     return file.getvalue()
 
 
-@fuzzed
-@given(mutated(tarball()))
+@fuzzed(mutated(tarball()))
 def test_tarballs(place: Path, data: bytes) -> None:
     for content in (data, gzip.compress(data, 1)):
         (place / "given.tgz").write_bytes(content)
@@ -125,8 +116,7 @@ def header_of(path: Path) -> dict[str, object]:
         return header
 
 
-@fuzzed
-@given(st.data())
+@fuzzed(st.data())
 def test_weights(place: Path, data: st.DataObject) -> None:
     path = place / "weights.npz"
     save_model(path, Network(TINY), extra={"trial": 3})
@@ -142,8 +132,7 @@ _few = np.random.default_rng(0)
 SPLIT = Split.of(_few.integers(0, 256, (20, 28, 28), np.uint8), _few.integers(0, 10, 20, np.uint8))
 
 
-@fuzzed
-@given(st.data())
+@fuzzed(st.data())
 def test_checkpoints(place: Path, data: st.DataObject) -> None:
     def trainer() -> Trainer:
         return Trainer(
@@ -182,8 +171,7 @@ VAL = {"probs.npy": npy(PROBS), "labels.npy": npy(LABELS)}
 TEST = {"ensemble.npy": npy(np.array("e")), "data.npy": npy(np.array("d")), "test.npy": npy(PROBS)}
 
 
-@fuzzed
-@given(mutated(zipped(VAL)) | mutated_members(VAL), mutated(zipped(TEST)) | mutated_members(TEST))
+@fuzzed(mutated(zipped(VAL)) | mutated_members(VAL), mutated(zipped(TEST)) | mutated_members(TEST))
 def test_predictions(place: Path, val: bytes, test: bytes) -> None:
     paths = StudyPaths(place / "study")
     paths.trial(3).mkdir(parents=True, exist_ok=True)
@@ -195,8 +183,7 @@ def test_predictions(place: Path, val: bytes, test: bytes) -> None:
     assert found is None or found.shape == (3, 10)
 
 
-@fuzzed
-@given(
+@fuzzed(
     mutated(zipped({"probs.npy": npy(PROBS)})) | mutated_members(VAL), mutated(b"1\n2\n3\n", b"ImageId,Label\n1,2\n")
 )
 def test_answers_and_their_probabilities(place: Path, probs: bytes, answers: bytes) -> None:
