@@ -16,7 +16,7 @@ from sweeps.config import StudyConfig
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.claims import FileLock
-from sweeps.study.storage import load_study
+from sweeps.study.storage import bind_folder, load_study
 from sweeps.tracking.address import resolve_uri
 
 __all__ = ["examine"]
@@ -65,6 +65,8 @@ def examine(
     with hold_files(config.name, paths) if fix else contextlib.nullcontext(), _alone(paths, fix) as is_running:
         _take(report, places.check_journal(storage_url, paths))
         study = load_study(config.name, storage_url, paths)
+        if paths.identity.exists():
+            bind_folder(study, paths)  # which only compares them then: another storage's trials are not these
         scene = Scene(config, root, paths, uri, study, is_running, echo)
         try:
             _take(report, places.check_place(uri, root, is_running=is_running))

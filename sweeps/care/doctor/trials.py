@@ -86,6 +86,8 @@ def check_chains(scene: Scene) -> list[Finding]:
 
 def check_folders(scene: Scene) -> list[Finding]:
     """Finds folders of trials that the storage does not know: a new trial of that number would go on with them."""
+    if not scene.paths.identity.exists():
+        return []  # nothing says whose folders these are
     known = {origin_of(trial) for trial in scene.attempts}
     strays = [path for path in scene.folders() if int(path.name) not in known and int(path.name) not in scene.busy]
     return [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from mnistnn.files import sha256_file
+from sweeps.care.hold import hold_files
 from sweeps.ensemble.record import RECORD
 from sweeps.study.claims import FileLock
-from sweeps.study.storage import origin_of
+from sweeps.study.storage import load_study, origin_of
 from sweeps.tracking.events import EVENTS, parse
 from tests.sweeps.care import damages
 from tests.sweeps.care.damages import MENDED
@@ -213,3 +215,30 @@ def test_a_study_that_never_ran_is_no_patient(home: Home) -> None:
         said = home(*arguments)
         assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
         assert home.files() == before
+
+
+def test_files_of_another_trial_are_not_taken_for_this_ones(patient: Patient) -> None:
+    for name in ("recipe.json", "val_probs.npz"):
+        shutil.copy(patient.folder(1) / name, patient.folder(2) / name)
+    before = sha256_file(patient.artifact(2, "val_probs.npz"))
+    assert patient.found("--fix") == [("recipe", "trial 2", "fixed"), ("predictions", "trial 2", "fixed")]
+    assert sha256_file(patient.folder(2) / "val_probs.npz") == before
+    assert patient.found() == []
+
+
+def test_it_mends_nothing_while_another_verb_holds_the_files(patient: Patient) -> None:
+    flip(patient.folder(1) / "weights.npz")
+    with hold_files(NAME, patient.paths):
+        said = patient.doctor("--fix")
+        assert (said.code, len(said.err.splitlines())) == (2, 1)
+        assert patient.found() == [("weights", "trial 1", "fixable")]
+
+
+def test_folders_of_another_storage_are_left_alone(patient: Patient) -> None:
+    shutil.copy(patient.paths.journal, patient.home.root / "other.log")
+    study = load_study(NAME, str(patient.home.root / "other.log"), patient.paths)
+    study.set_user_attr("folder_id", "another")
+    before = patient.home.files()
+    said = patient.doctor("--fix", "--storage", str(patient.home.root / "other.log"))
+    assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert patient.home.files() == before
