@@ -236,7 +236,7 @@ def test_a_spent_time_is_said(tmp_path: Path, sample: Dataset) -> None:
 @pytest.mark.slow
 def test_a_sweep_at_work_takes_up_what_is_asked_for(home: Home) -> None:
     """Queued, extended and forked while workers train: each counts at once, and none towards the budget."""
-    command = [sys.executable, "-m", "sweeps", "run", "smoke", "--set", "budget.trials=12", "--workers", "2"]
+    command = [sys.executable, "-m", "sweeps", "run", "smoke", "--set", "budget.trials=24", "--workers", "2"]
     with subprocess.Popen(command, cwd=ROOT, env=home.environment, stderr=subprocess.PIPE, text=True) as run:
         deadline = time.monotonic() + 60
         while not (said := home("trials", "smoke", "--json")).out.count("COMPLETE"):
@@ -249,7 +249,7 @@ def test_a_sweep_at_work_takes_up_what_is_asked_for(home: Home) -> None:
         forked = home("fork", "smoke", "wider", "--set", "search.dropout.high=0.5", "--quiet", "--json").json
         assert run.wait(60) == 0, run.stderr.read() if run.stderr else ""
     rows = {row["trial"]: row for row in home("trials", "smoke", "--json").json}
-    assert len(rows) == 14
+    assert len(rows) == 26
     assert {row["state"] for row in rows.values()} <= {"COMPLETE", "PRUNED"}
     assert rows[queued]["dropout"] is None  # beside the ranges
     assert rows[extended]["epochs"] == 4
