@@ -95,7 +95,7 @@ def _other_labels(file: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (Path.unlink, "is missing; restore it"),
+        (Path.unlink, "is missing; `replay"),
         (lambda file: file.write_bytes(b""), "is damaged"),
         (lambda file: file.write_bytes(file.read_bytes()[:500]), "is damaged"),
         (lambda file: np.savez(file, other=np.zeros(3)), "is damaged"),
