@@ -126,7 +126,7 @@ class _Cleaner:
     Attributes:
         cleaned: trials that lost files in this call, or would have.
         gone: which files a trial has lost, or would have, in this call or an earlier one: so are MLflow's copies to go.
-        told: whether events were recorded.
+        told: whether runs have been told of it, now or by a call that may have found MLflow away.
         busy: trials that a process holds.
     """
 
@@ -179,12 +179,14 @@ class _Cleaner:
     def _tell(self, folder: Path) -> None:
         """Lets the trial's run say what was cleaned, once."""
         text = ", ".join(sorted(cleaned_files(folder)))
-        if not text or not (folder / EVENTS).exists() or _told(folder / EVENTS) == text:
+        if not text or not (folder / EVENTS).exists():
+            return
+        self.told = True
+        if _told(folder / EVENTS) == text:
             return
         with TrialLog(folder) as log:
             if log.state in STATES:
                 log.tags({_TAG: text})
-                self.told = True
 
     def drop(self, folder: Path) -> None:
         """Frees an ensemble."""

@@ -329,6 +329,7 @@ def test_other_damage(files: Files, tmp_path: Path) -> None:
         good[:700]: "cut short",
         good[: len(good) // 2]: "cut short",
         good.rstrip(b"\0"): "cut short",
+        good.replace(files["trials/00000/recipe.json"], files["trials/00000/recipe.json"].swapcase()): "is damaged",
         pack(without("journal.log")): "must hold journal.log",
         pack(without("study.toml")): "must hold study.toml",
         with_(format=2): "format must be 1, but this one's is 2",

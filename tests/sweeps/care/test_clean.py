@@ -23,6 +23,8 @@ from sweeps.paths import Paths, StudyPaths
 from sweeps.study.claims import FileLock
 from sweeps.study.storage import bind_folder, load_study
 from sweeps.tracking.cleaned import cleaned_files
+from sweeps.tracking.inspect import open_runs
+from sweeps.tracking.shipper import Shipper
 from tests.sweeps.care.archives import die, killed, make_small, tree
 from tests.sweeps.care.patient import Patient
 from tests.sweeps.command import Home
@@ -202,7 +204,7 @@ def test_an_ensemble_says_what_was_cleaned(root: Path, sample: Dataset) -> None:
     worst = ranked(root)[-1]
     clean(root, 1)
     member = Member(worst, "net", "0" * 64, 0.5)
-    rule = rf"must have its {{}}, but was cleaned; `replay small {worst} --keep` makes it whole again\.$"
+    rule = rf"must have its {{}}, but was cleaned; `replay small {worst} --keep` makes it again\.$"
     with pytest.raises(CheckpointError, match=rule.format("val_probs.npz")):
         load_val_probs(member, paths_of(root), np.zeros(3, np.int64))
     with pytest.raises(CheckpointError, match=rule.format("weights.npz")):
@@ -251,16 +253,20 @@ def patient(swept: Home, tmp_path: Path) -> Patient:
 
 
 @pytest.mark.slow
-def test_copies_in_mlflow_members_and_submissions(patient: Patient) -> None:
+def test_copies_in_mlflow_members_and_submissions(patient: Patient, database: Path) -> None:
     home, paths = patient.home, patient.paths
     record = json.loads((paths.ensemble / "ensemble.json").read_text())
     members = [each["member"]["number"] for each in record["members"]]
     copies = {n: [patient.artifact(n, name) for name in HEAVY[1:]] for n in range(4)}
     assert all(path.is_file() for each in copies.values() for path in each)
-    said = home("clean", "smoke", "--keep", 0, "--json")
+    said = home("clean", "smoke", "--keep", 0, "--json", "--tracking-uri", AWAY)
     assert said.code == 0, said.err
     assert said.json["trials"] == [0, 1, 2, 3]  # the members lost their last states
     assert said.json["referred"] == len(members) == 2
+    assert "wait for the next `clean`" in said.json["notes"][1]
+    assert all(path.is_file() for each in copies.values() for path in each)
+    said = home("clean", "smoke", "--keep", 0, "--json")
+    assert list(said.json["freed"]) == ["artifacts"]
     assert said.json["freed"]["artifacts"]["files"] == 4
     assert said.json["left"]["artifacts"]["files"] == 4
     for number in range(4):
@@ -290,11 +296,14 @@ def test_copies_in_mlflow_members_and_submissions(patient: Patient) -> None:
     assert not list(paths.ensemble.glob(".*"))
     assert home("submit", "smoke").code == 0
 
-    # A store that is made anew gets all runs again, and nobody misses what was cleaned.
-    shutil.rmtree(home.root / "mlruns")
-    said = home("run", "smoke")
-    assert said.code == 0
-    assert "warning" not in said.err
+    # Another store gets all runs, and nobody misses what was cleaned.
+    uri, lines = f"sqlite:///{home.root}/other/mlflow.db", list[str]()
+    shutil.copytree(database.parent, home.root / "other")
+    assert Shipper(uri, home.root, "sweeps-smoke", paths.folder, warn=lines.append).drain() == 0
+    assert lines == []
+    found = open_runs(uri, "sweeps-smoke")
+    assert found is not None
+    assert len(list(found.runs())) == 6
 
 
 def heavy_of(patient: Patient, number: int) -> list[str]:
