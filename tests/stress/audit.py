@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import tempfile
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -12,14 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
-from threadpoolctl import threadpool_limits
 
 from mnistnn.data import Dataset
 from mnistnn.files import sha256_file
-from sweeps.config import StudyConfig
-from sweeps.study.objective import build_trainer, trial_seed
-from sweeps.study.results import write_results
-from sweeps.study.space import Space
+from sweeps.care.replay import replay_trial
 from sweeps.study.storage import origin_of
 from sweeps.tracking.cursor import pending_events, run_id_of
 from sweeps.tracking.store import client, experiment_name, resolve_uri
@@ -59,7 +55,7 @@ def audit(project: StressProject, data: Dataset, epochs_file: Path | None = None
         project: the project; none of its sweeps may be running.
         data: what was trained on.
         epochs_file: what the probe `epochs` wrote.
-        replay: whether to train each complete trial again, and to compare its weights.
+        replay: whether to train each trial again, and to compare what comes out.
     """
     found = Audit()
     ended = _chains(project, found)
@@ -194,25 +190,19 @@ def _epochs(path: Path, found: Audit) -> None:
 
 
 def _replays(project: StressProject, data: Dataset, ended: dict[int, FrozenTrial], found: Audit) -> None:
-    """Trains each complete trial again from its record alone, without a stop."""
-    config = StudyConfig.from_dict(project.read()[1]["config"])
-    space, (train, validation) = Space(config), data.split(config.seed)
-    for origin, trial in ended.items():
-        if trial.state != TrialState.COMPLETE:
-            continue
-        recipe = space.recipe(space.values(trial.params, trial.user_attrs.get("overrides", {})))
-        trainer = build_trainer(recipe, trial_seed(config.seed, origin), train, validation, monitor=config.metric)
-        with threadpool_limits(1):  # as a worker has it: two threads of a BLAS add in another order
-            for _ in trainer.fit():
-                pass
-        trainer.restore_best()
-        with tempfile.TemporaryDirectory() as folder:
-            identity = {"study": config.name, "trial": origin, "seed": config.seed}
-            _, digest = write_results(Path(folder), trainer, recipe, validation, identity)
-        kept = sha256_file(project.paths.trial(origin) / "weights.npz")
-        found.replays += 1
-        found.equal_replays += digest == kept == trial.user_attrs["weights_sha256"]
-        if digest != kept:
-            found.faults.append(f"the weights of trial {origin} are not those of its replay")
-        if kept != trial.user_attrs["weights_sha256"]:
-            found.faults.append(f"the weights of trial {origin} are not those of its record")
+    """Trains each trial again from its record alone, without a stop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # each opens the storage, and leaves the rest to the collector
+        for origin, trial in ended.items():
+            result = replay_trial(
+                "live", origin, root=project.root, dataset=data, storage_url=project.storage, progress=False
+            )
+            found.replays += 1
+            found.equal_replays += result.is_same
+            if not result.is_same:
+                found.faults.append(f"a replay of trial {origin} differs: {result.text()}")
+            if trial.state == TrialState.COMPLETE:
+                kept = sha256_file(project.paths.trial(origin) / "weights.npz")
+                if not kept == result.replayed_sha256 == trial.user_attrs["weights_sha256"]:
+                    found.faults.append(f"the weights of trial {origin} are not those of its replay")
+        gc.collect()
