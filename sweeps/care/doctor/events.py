@@ -125,9 +125,7 @@ def holding(scene: Scene, number: int) -> Iterator[None]:
     """
     lock = FileLock(scene.paths.trial(number) / "lock")
     if not lock.acquire():
-        raise StudyError(
-            f"a trial must not be in work to be mended, but {number} is by now; it will be mended by that."
-        )
+        raise StudyError(f"a trial must not be in work to be mended, but {number} is by now; call this again.")
     try:
         yield
     finally:

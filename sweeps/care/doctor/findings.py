@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnistnn.errors import InputError
+from sweeps.tracking.address import public
 
 __all__ = ["Finding", "Report"]
 
@@ -45,9 +46,9 @@ class Finding:
             return
         try:
             self.mend()
-        except (InputError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            self.outcome = f"failed: {reason}"
+        except Exception as error:  # each store has its own; the others are mended all the same
+            known = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            self.outcome = f"failed: {' '.join(public(known).split())}"
         else:
             self.outcome = "fixed"
 

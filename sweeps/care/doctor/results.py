@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from sweeps.care.doctor.events import holding
 from sweeps.care.doctor.findings import Finding
 from sweeps.care.doctor.scene import Scene
 from sweeps.ensemble.members import are_probs
-from sweeps.errors import StudyError
+from sweeps.errors import StudyError, TrackingError
 from sweeps.study.lineage import IMPORTED
 from sweeps.tracking.cleaned import cleaned_files
 from sweeps.tracking.inspect import RunStore, SeenRun, local_path
@@ -47,6 +47,7 @@ class _Result:
     accuracy: float | None  # of its predictions, as the trial has recorded it
     store: RunStore | None
     run: SeenRun | None
+    copies: Mapping[str, int]  # the run's files, and their bytes
 
     @property
     def path(self) -> Path:
@@ -63,12 +64,12 @@ def check_results(scene: Scene, seen: Callable[[], object] = lambda: None) -> li
     found: list[Finding] = []
     for number, trial, folder in scene.idle():
         if trial.state == TrialState.COMPLETE and not (trial.user_attrs.get(IMPORTED) and not folder.exists()):
-            run = _run_of(scene, folder)
+            run, copies = _run_of(scene, folder)
             cleaned = cleaned_files(folder)
             for name in RESULTS:
                 digest = trial.user_attrs.get("weights_sha256") if name == "weights.npz" else None
                 accuracy = trial.user_attrs.get("val_accuracy")
-                result = _Result(number, folder, name, digest, accuracy, scene.store, run)
+                result = _Result(number, folder, name, digest, accuracy, scene.store, run, copies)
                 found += _check(scene, result, trial, is_cleaned=name in cleaned)
         seen()
     return found
@@ -89,6 +90,8 @@ def _check(scene: Scene, result: _Result, trial: FrozenTrial, *, is_cleaned: boo
         else:
             beside = "" if result.run is None else f", and its copy in MLflow is {copy}"
             remedy = f"`replay {scene.config.name} {result.number} --keep` makes it again"
+            if scene.unseen is not None:
+                remedy = f"MLflow may have a copy, but does not answer; else {remedy}"
             yield Finding(what, name, f"{result.name} is {fault}{beside}", remedy)
     elif copy is not None and result.path.exists():
         remedy = "it is copied from the trial's folder"
@@ -132,30 +135,36 @@ def _copy_fault(result: _Result, *, is_whole: bool) -> str | None:
     """Returns what is wrong with a file's copy in MLflow; None also where there is no run to look at."""
     if result.store is None or result.run is None:
         return None
-    sizes = result.store.artifacts(result.run)
-    if result.name not in sizes:
+    if result.name not in result.copies:
         return "missing"
     folder = local_path(result.run.place)
     if folder is None:  # on a server: what has its size is taken for it, until it is needed
         if is_whole:
-            return None if sizes[result.name] == result.path.stat().st_size else "another one"
+            return None if result.copies[result.name] == result.path.stat().st_size else "another one"
         with tempfile.TemporaryDirectory() as place:
-            return _fault(result.store.fetch(result.run, result.name, Path(place)), result)
+            try:
+                return _fault(result.store.fetch(result.run, result.name, Path(place)), result)
+            except TrackingError as error:
+                return f"not readable ({error})"
     if is_whole and not result.sha256:
-        same = sizes[result.name] == result.path.stat().st_size and sha256_file(folder / result.name) == sha256_file(
-            result.path
-        )
+        same = result.copies[result.name] == result.path.stat().st_size and sha256_file(
+            folder / result.name
+        ) == sha256_file(result.path)
         return None if same else "another one"
     return _fault(folder / result.name, result)
 
 
-def _run_of(scene: Scene, folder: Path) -> SeenRun | None:
-    """Returns the run that holds copies of a folder's files, if all of them should be there by now."""
+def _run_of(scene: Scene, folder: Path) -> tuple[SeenRun | None, Mapping[str, int]]:
+    """Returns the run that holds copies of a folder's files, if all of them should be there by now, and its files."""
     told = scene.told(folder)
     run = scene.runs.get(told.cursor.run_id or "")
-    if run is None or run.is_deleted or told.is_pending(scene.identity):
-        return None
-    return run
+    if scene.store is None or run is None or run.is_deleted or told.is_pending(scene.identity):
+        return None, {}
+    try:
+        return run, scene.store.artifacts(run)
+    except TrackingError as error:  # it has just gone
+        scene.lose_sight(str(error))
+        return None, {}
 
 
 def _restore(scene: Scene, result: _Result) -> None:

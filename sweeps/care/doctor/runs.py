@@ -80,8 +80,9 @@ def check_orphans(scene: Scene) -> list[Finding]:
         name = f"run {run.run_id[:8]} ({run.name})"
         if run.key in keys:
             told = keys[run.key]
-            if told.is_pending(store.identity):
-                continue  # this may be the one that its events are about to go to
+            mine = scene.runs.get(told.cursor.run_id or "")
+            if told.is_pending(store.identity) or mine is None or mine.is_deleted:
+                continue  # this may be the one that its events are about to go to, or that somebody chose to keep
             found.append(_delete(scene, store, run, name, "MLflow has two runs of one key; no events go to this one"))
         elif run.trial and parent and run.parent == parent:
             wrong = "it is a second run of its trial" if run.trial in known else "its trial is not there"

@@ -106,7 +106,11 @@ class Scene:
             found = [] if self.store is None else self.store.runs(METRICS)
             self.runs = {run.run_id: self._where_it_is(run) for run in found}
         except TrackingError as error:
-            self.store, self.runs, self.unseen = None, {}, str(error)
+            self.lose_sight(str(error))
+
+    def lose_sight(self, reason: str) -> None:
+        """Goes on without MLflow, which does not answer."""
+        self.store, self.runs, self.unseen = None, {}, reason
 
     def _where_it_is(self, run: SeenRun) -> SeenRun:
         """Returns the run with the place of its artifacts after the project was moved."""
