@@ -5,6 +5,20 @@ from __future__ import annotations
 from mnistnn.data.batches import Batches
 from mnistnn.data.dataset import Dataset, Split, TestSet, describe
 from mnistnn.data.images import ImageFile, read_images
+from mnistnn.data.mnist_like import as_mnist, has_light_ground
+from mnistnn.data.photo import read_photo
 from mnistnn.data.sources import find_dataset
 
-__all__ = ["Batches", "Dataset", "ImageFile", "Split", "TestSet", "describe", "find_dataset", "read_images"]
+__all__ = [
+    "Batches",
+    "Dataset",
+    "ImageFile",
+    "Split",
+    "TestSet",
+    "as_mnist",
+    "describe",
+    "find_dataset",
+    "has_light_ground",
+    "read_images",
+    "read_photo",
+]

@@ -34,5 +34,5 @@ main.add_section(
     studies.fork,
     studies.ui,
 )
-main.add_section("Contest", contest.ensemble, contest.submit, contest.verify)
+main.add_section("Contest", contest.ensemble, contest.submit, contest.verify, contest.serve)
 main.add_section("Care", care.doctor, care.replay, care.export, care.import_, care.clean)

@@ -13,7 +13,7 @@ import click
 from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
 
-__all__ = ["ensemble", "submit", "verify"]
+__all__ = ["ensemble", "serve", "submit", "verify"]
 
 
 @click.command()
@@ -96,3 +96,25 @@ def verify(manifest: Path, input: Path | None, data_dir: Path | None, as_json: b
     found = verify_submission(manifest, root=project_root(), dataset=find, input=input, echo=log_to(quiet))
     show_as(found.text(), found.to_dict(), as_json)
     return found.exit_code
+
+
+@click.command()
+@click.argument("study")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: 5010, or a free one]")
+@click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
+def serve(study: str, port: int | None, open_browser: bool) -> None:
+    """Draw a digit for a study's ensemble, on a local page.
+
+    The page shows the probabilities of the ensemble and of each member, and the image that they were given. It also
+    takes a PNG or a JPEG of any size. Only this machine can reach it.
+    """
+    from sweeps.ensemble.record import load_report
+
+    config = read_study(study)
+    paths = Paths(project_root()).study(config.name)
+    report = load_report(paths)  # before what takes longer to import
+    from sweeps.serve import App, Champion
+    from sweeps.serve import serve as serve_page
+
+    title = f"{config.name}, {report.title}"
+    serve_page(App(Champion(report, paths)), title=title, port=port, open_browser=open_browser)

@@ -1,0 +1,85 @@
+"""Listens on loopback, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from typing import Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from mnistnn.errors import InputError
+from sweeps.serve.app import App
+from sweeps.workers.signals import caught
+
+__all__ = ["serve"]
+
+_HOST = "127.0.0.1"
+_PORT = 5010
+_IDLE_S = 20.0  # after which a connection that says nothing is closed
+
+
+def serve(app: App, *, title: str, port: int | None = None, open_browser: bool = False) -> None:
+    """Shows the page's address on stdout, and serves it until Ctrl-C or SIGTERM.
+
+    Args:
+        app: the page.
+        title: what stands before the address.
+        port: the port; by default 5010, or any other if that is taken.
+        open_browser: whether to open the page in the browser.
+
+    Raises:
+        InputError: the port is taken or not allowed.
+    """
+    told: list[int] = []
+    with _listening(port) as listener, caught(told):
+        number = listener.getsockname()[1]
+        server = make_server(_HOST, number, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        thread.start()
+        try:
+            address = f"http://{_HOST}:{number}"
+            print(f"{title}  {address}", flush=True)
+            print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+            if open_browser:
+                with contextlib.suppress(webbrowser.Error):
+                    webbrowser.open(address)
+            while not told and thread.is_alive():
+                time.sleep(0.1)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def _listening(wanted: int | None) -> socket.socket:
+    """Returns a socket that listens already: between a look and a try another program could take the port."""
+    for number in (wanted,) if wanted is not None else (_PORT, 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else it waits for the last one's traces
+            listener.bind((_HOST, number))
+            listener.listen(64)
+        except OSError as error:
+            listener.close()
+            failed = "is taken" if error.errno == errno.EADDRINUSE else f"is not ({error.strerror})"
+            continue
+        return listener
+    raise InputError(f"the port must be free, but {wanted or _PORT} {failed}; name another, or none to take any.")
+
+
+class _Handler(WSGIRequestHandler):
+    """Werkzeug's, without a line on stderr for each request, and without patience."""
+
+    timeout = _IDLE_S
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Says nothing."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Says nothing of connections that browsers drop; what fails within an answer the application says."""
