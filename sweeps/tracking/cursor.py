@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mnistnn.errors import OutputError
 from sweeps.tracking.events import EVENTS
 
-__all__ = ["CURSOR", "Cursor", "pending_events", "run_id_of"]
+__all__ = ["CURSOR", "Cursor", "is_elsewhere", "pending_events", "run_id_of"]
 
 CURSOR = "shipped.json"
 
@@ -62,6 +63,24 @@ class Cursor:
 def run_id_of(folder: Path) -> str | None:
     """Returns the MLflow run that the events in `folder` went to, or None if they went nowhere yet."""
     return Cursor.load(folder).run_id
+
+
+def is_elsewhere(folder: Path, database: Path, experiment: str) -> bool:
+    """Says whether a folder's events are not in this SQLite database, as it was moved away or made anew.
+
+    Args:
+        folder: a run's folder.
+        database: the tracking store's file. MLflow is not asked: it would take seconds.
+        experiment: the experiment's name.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+            found = opened.execute(
+                "SELECT experiment_id, creation_time FROM experiments WHERE name = ?", (experiment,)
+            ).fetchone()
+    except sqlite3.Error:
+        return not database.exists()
+    return found is None or Cursor.load(folder).store != f"{experiment}/{found[0]}/{found[1]}"
 
 
 def pending_events(folder: Path, store: str | None = None) -> int:

@@ -23,7 +23,8 @@ from sweeps.study.journal import repair_journal
 from sweeps.study.liveness import HEARTBEAT_S
 from sweeps.study.recovery import recover, settle_checkpoints
 from sweeps.study.storage import bind_folder, join_study, open_storage, open_study, origin_of
-from sweeps.tracking.address import reason_of
+from sweeps.tracking.address import reason_of, sqlite_path
+from sweeps.tracking.cursor import is_elsewhere
 from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
@@ -166,9 +167,9 @@ class _Run:
             self.progress.note(f"study {self.config.name!r} has used up its budget: {outlook.standing}.")
             self.keeper.end(outlook.tally, self.time_of.used_s)
             shipper, undelivered = self._shipper(0.0), 0
-            if shipper.pending():
+            if shipper.pending() or self._is_delivered_elsewhere():
                 shipper.start()
-                undelivered = self._drain(shipper, _DRAIN_S)
+                undelivered = self._said(shipper.close(_DRAIN_S))
             return self._summary("complete", outlook, 0.0, self.time_of.used_s, undelivered)
         self._say_start(outlook, requeued)
         with caught(self.signals):
@@ -275,12 +276,19 @@ class _Run:
             delay_s=delay_s,
         )
 
+    def _is_delivered_elsewhere(self) -> bool:
+        database = sqlite_path(self.uri)
+        name = experiment_name(self.config.name)
+        return database is not None and is_elsewhere(self.paths.parent, database, name)
+
     def _drain(self, shipper: Shipper, timeout_s: float) -> int:
         """Waits until MLflow has all events, or the user does not want to wait."""
         deadline, known = time.monotonic() + timeout_s, len(self.signals)
         while shipper.pending() and time.monotonic() < deadline and len(self.signals) == known:
             time.sleep(_TICK_S)
-        undelivered = shipper.close(_CLOSE_S)
+        return self._said(shipper.close(_CLOSE_S))
+
+    def _said(self, undelivered: int) -> int:
         if undelivered:
             self.progress.warn(f"{undelivered} events are not in MLflow yet; the next run sends them.")
         return undelivered

@@ -62,6 +62,17 @@ def test_it_is_all_in_mlflow(plain: Project) -> None:
     assert sorted(statuses) == sorted(["FINISHED", *ends])
 
 
+def test_a_store_that_was_moved_away_gets_all_of_a_finished_study_anew(plain: Project) -> None:
+    database = plain.root / "mlruns" / "mlflow.db"
+    before = plain.statuses()
+    database.rename(database.with_suffix(".old"))
+    _, err = plain.run()
+    assert "has used up its budget" in err
+    assert "not in MLflow yet" not in err
+    assert plain.statuses() == before
+    database.with_suffix(".old").unlink()
+
+
 def test_stops_at_random_moments_change_nothing(plain: Project, project: Project) -> None:
     rng = random.Random(1)
     stops = 0
