@@ -37,7 +37,7 @@ def resolve_uri(uri: str | None, root: Path) -> str:
     if not uri:
         return _sqlite_uri("sqlite://", Paths(root).mlruns.resolve() / "mlflow.db")
     if match := _SQLITE.match(uri):
-        path = uri[match.end() :].removeprefix("/").split("?")[0]
+        path = _sqlite_file(uri[match.end() :])
         if path in ("", ":memory:"):
             raise TrackingError(
                 f"a tracking store must outlive the process, but {public(uri)} does not; use sqlite:///FILE."
@@ -75,7 +75,12 @@ def is_server(uri: str) -> bool:
 def sqlite_path(uri: str) -> Path | None:
     """Returns the file of a SQLite address, else None."""
     match = _SQLITE.match(uri)
-    return Path(uri[match.end() :].removeprefix("/").split("?")[0]) if match else None
+    return Path(_sqlite_file(uri[match.end() :])) if match else None
+
+
+def _sqlite_file(text: str) -> str:
+    """Returns the file's name out of what follows `sqlite://`, without options, and without the `file:` they take."""
+    return text.removeprefix("/").split("?")[0].removeprefix("file:")
 
 
 def public(text: str) -> str:
