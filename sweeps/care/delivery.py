@@ -53,4 +53,6 @@ def deliver(
     left = shipper.drain(_DRAIN_S)
     if left and not reasons and time.monotonic() - began < _DRAIN_S:
         return 0, None  # what is left was recorded meanwhile, by a sweep that delivers it
-    return left, (reasons[0] if reasons else "they took too long") if left else None
+    return left, (
+        reasons[0].removeprefix("warning: ").rstrip(".") if reasons else "they took too long"
+    ) if left else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 from mnistnn.errors import OutputError
@@ -14,8 +15,13 @@ __all__ = ["hold_files"]
 
 
 @contextlib.contextmanager
-def hold_files(name: str, paths: StudyPaths) -> Iterator[None]:
+def hold_files(name: str, paths: StudyPaths, *, only_read: bool = False) -> Iterator[None]:
     """Holds the files of the study called `name`. A run, and all that only adds to them, goes on.
+
+    Args:
+        name: the study's.
+        paths: its paths.
+        only_read: True goes on without a lock where the folder cannot be written: so nobody can remove anything.
 
     Raises:
         StudyError: the study has no folder, or another process holds its files.
@@ -27,6 +33,9 @@ def hold_files(name: str, paths: StudyPaths) -> Iterator[None]:
     try:
         is_ours = lock.acquire()
     except OSError as error:
+        if only_read and error.errno in (errno.EROFS, errno.EACCES):
+            yield
+            return
         raise OutputError(
             f"a study's folder must be writable, but {paths.folder} is not ({error.strerror}); see to its rights."
         ) from error

@@ -112,7 +112,7 @@ def export_study(
         StudyError: it has no trials yet, or is being cleaned.
         OutputError: the archive cannot be written, or would not have room.
     """
-    with hold_files(config.name, paths):
+    with hold_files(config.name, paths, only_read=True):
         snapshot = Snapshot.of(load_study(config.name, storage_url, paths))
         journal = snapshot.journal()
         for left in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # by one that was killed

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
@@ -127,6 +128,14 @@ def test_two_exports_at_once_and_a_full_disk(
     with pytest.raises(StudyError, match="another one does already"):
         export(config, root, tmp_path / "x.tar")
     lock.release()
+
+    def read_only(self: FileLock, **named: Any) -> bool:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:  # a disk that is dying is one to export from
+        patch.setattr(FileLock, "acquire", read_only)
+        assert export(config, root, tmp_path / "x.tar").read_bytes() == small[1].read_bytes()
+    (tmp_path / "x.tar").unlink()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(OutputError, match=r"must have room, but .* has 0 MB left of the"):
         export(config, root, tmp_path / "x.tar")
@@ -357,7 +366,7 @@ def test_other_damage(files: Files, tmp_path: Path) -> None:
 
 
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_is_found_or_means_nothing(
     small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, at: float, bit: int
 ) -> None:
