@@ -14,7 +14,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep ui train submission verify test test-fast bench bench-sweep race lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep ui train submission verify test test-fast soak bench bench-sweep race lint lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -75,6 +75,9 @@ test: $(DEV) ## run all tests
 test-fast: $(DEV) ## run the tests that take no processes, kills or browsers
 	@$(ONE_THREAD) $(PY) -m pytest $(AT_ONCE) -m 'not slow and not kill and not browser' $(ARGS)
 AT_ONCE = --numprocesses 2 --dist worksteal
+
+soak: $(DEV) ## kill, starve and feed rubbish for an hour, and count what is lost (SOAK_KILLS=100, SOAK_EXAMPLES=10000)
+	@$(ONE_THREAD) $(PY) -m tests.stress.soak $(ARGS)
 
 # Within the side-by-side run BLAS gets its threads count by count; a quick one leaves docs/ as it is.
 bench: $(BENCH) ## layers and nets, then side by side with PyTorch, written to docs/ (ARGS=--quick: two minutes)

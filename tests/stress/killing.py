@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from subprocess import Popen
 
 from mnistnn.data import Dataset
@@ -16,9 +17,8 @@ from tests.stress.audit import Audit, audit
 from tests.stress.projects import StressProject
 from tests.sweeps.workers.runs import is_alive, kill, wait_for, worker_pids
 
-__all__ = ["KILLS", "Toll", "kills_wanted", "sweep_under_fire"]
+__all__ = ["KILLS", "Toll", "descendants", "kills_wanted", "sweep_under_fire"]
 
-_PAUSE_S = (0.1, 1.0)  # between two kills
 _MORE_TRIALS = 4  # when a sweep ends before enough have died
 
 
@@ -28,6 +28,19 @@ def kills_wanted(default: int) -> int:
 
 
 KILLS = kills_wanted(8)
+
+
+def descendants(pid: int) -> list[int]:
+    """Returns the processes below one, as far down as they go."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):  # it has just ended
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found, below = [], [pid]
+    while below:
+        below = [child for child, parent in parents.items() if parent in below]
+        found += below
+    return found
 
 
 @dataclass
@@ -73,6 +86,7 @@ def sweep_under_fire(
     seed: int,
     verbs: Sequence[Sequence[str]] = (("run", "--workers", "2"),),
     victims: Callable[[Popen[str]], list[int]] = lambda process: worker_pids(process.pid),
+    pause_s: tuple[float, float] = (0.1, 1.0),
 ) -> Toll:
     """Lets commands work on a study while processes are killed, then to its end, and looks at what is left.
 
@@ -83,6 +97,7 @@ def sweep_under_fire(
         seed: of the moments and the victims. What happens at a moment is the machine's; the draws are the same.
         verbs: the commands that work on the study at once, each with its options; who was killed is called again.
         victims: returns the processes of a command that may be killed beside itself; by default its workers.
+        pause_s: the shortest and the longest time between two kills.
     """
     began, rng, toll = time.monotonic(), random.Random(seed), Toll()
     epochs_file = project.root / "epochs.log"
@@ -98,7 +113,7 @@ def sweep_under_fire(
                     options += ["--set", f"budget.trials={budget}"]
                     at_work[index] = stack.enter_context(project.at_work(verb, *options))
                     toll.calls += 1
-            time.sleep(rng.uniform(*_PAUSE_S))
+            time.sleep(rng.uniform(*pause_s))
             targets = [(process, pid) for process in at_work if process for pid in [*victims(process), process.pid]]
             orphans.update(pid for process, pid in targets if pid != process.pid)
             process, pid = rng.choice(targets)
