@@ -37,6 +37,7 @@ __all__ = [
     "experiment",
     "experiment_name",
     "is_empty",
+    "make_experiment",
     "prepare",
     "public",
     "quiet",
@@ -168,6 +169,29 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
             with contextlib.suppress(MlflowException):  # two processes that set one at once are one too many for MLflow
                 mlflow.set_experiment_tag(found.experiment_id, key, value)
     return reference(found)
+
+
+def make_experiment(uri: str, root: Path, name: str, note: str) -> None:
+    """Makes the store and an experiment in it, or sees that they are there.
+
+    Raises:
+        TrackingError: the store cannot be used as `uri` says.
+    """
+    prepare(uri, root)
+    try:
+        with without_warnings():
+            experiment(client(uri), uri, root, name, note)
+    except TrackingError:
+        raise
+    except Exception as error:  # MLflow's, or that of any layer below it
+        reason, remedy = reason_of(error, uri), "name another store with --tracking-uri"
+        if "Invalid Host header" in reason:
+            reason, remedy = "HTTP 403, invalid host header", "start it with that name among --allowed-hosts"
+        elif "error code 401" in reason or "error code 403" in reason:
+            remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        raise TrackingError(
+            f"the tracking store must take an experiment, but {public(uri)} did not ({reason}); {remedy}."
+        ) from error
 
 
 def reference(found: Experiment) -> ExperimentRef:

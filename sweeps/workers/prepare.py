@@ -83,9 +83,8 @@ def prepare_study(
         check_reachable(uri)
         study = open_study(config, open_storage(storage_url, paths), dataset.digest)
         bind_folder(study, paths)
-        store.prepare(uri, root)
         name = store.experiment_name(config.name)
-        store.experiment(store.client(uri), uri, root, name, experiment_note(config.name))
+        store.make_experiment(uri, root, name, experiment_note(config.name))
     tally = Tally.of(study.get_trials(deepcopy=False))
     return Prepared(
         study=config.name,

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import http.server
 import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -117,3 +119,37 @@ def test_a_kill_while_it_is_made(tmp_path: Path) -> None:
     answer, error = process.communicate(timeout=120)
     assert (process.returncode, answer, error) == (0, "1\n", "")
     assert {path.name for path in Paths(tmp_path).mlruns.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "told"),
+    [
+        (
+            403,
+            b"Invalid Host header - possible DNS rebinding attack detected",
+            "start it with that name among --allowed",
+        ),
+        (401, b"You are not authenticated.", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+    ],
+)
+def test_a_server_that_refuses_us_is_one_line_with_a_remedy(tmp_path: Path, code: int, body: bytes, told: str) -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(TrackingError, match=told) as caught:
+                store.make_experiment(f"http://ann:hush@127.0.0.1:{server.server_port}", tmp_path, "x", "")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
