@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -60,7 +61,7 @@ def read_images(path: Path) -> ImageFile:
         DataError: the input cannot be used; one line says why.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # where Path.is_dir raises, as for a name that is too long, opening it says why
         images, names, digest = read_folder(path)
         return ImageFile(images=images, labels=None, digest=digest, format="folder of pictures", names=names)
     with open_input(path) as file:

@@ -84,14 +84,14 @@ def find_dataset(data_dir: Path | None = None, *, cache: Path, progress: bool = 
 
 
 def _load_named(path: Path, cache: Path, source: str) -> Dataset:
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises on a name that is too long
         table = path / "train.csv"
         if find_files(path) or not table.is_file():
             return load_dataset(path, cache=cache, source=source)
         return _load_kaggle(table, path, cache, source)
     if path.suffix.lower() == ".csv":
         return _load_kaggle(path, path, cache, source)
-    got = "is another file" if path.exists() else "is not there"
+    got = "is another file" if os.path.exists(path) else "is not there"
     rule = "a data set must be a folder of four IDX files or a Digit Recognizer train.csv"
     raise refuse(path, rule, got, "name the folder or the CSV")
 

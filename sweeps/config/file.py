@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -90,26 +91,19 @@ def find_study(name_or_path: str, root: Path) -> Path:
     if "\0" in name_or_path or not name_or_path.strip():
         raise ConfigError(f"a study must be the name or the path of a TOML, but got {shown(name_or_path)}.")
     if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".toml"):
-        path = Path(name_or_path)
-        if not _is_file(path) and not path.is_absolute() and _is_file(root / path):
+        path = Path(name_or_path)  # Path.is_file raises on a name that is too long
+        if not os.path.isfile(path) and not path.is_absolute() and os.path.isfile(root / path):
             path = root / path
-        if not _is_file(path):
+        if not os.path.isfile(path):
             raise ConfigError(f"a study's file must be there, but {shown(name_or_path)} is not; correct the path.")
         return path.resolve()
     studies = Paths(root).studies
     path = studies / f"{name_or_path}.toml"
-    if not _NAME.fullmatch(name_or_path) or not _is_file(path):
+    if not _NAME.fullmatch(name_or_path) or not os.path.isfile(path):
         known = [file.stem for file in studies.glob("*.toml")]
         remedy = nearest(name_or_path, known) if known else f"write one to {path.parent.name}/."
         raise ConfigError(f"a study must be in studies/, but {shown(name_or_path)} is not; {remedy}")
     return path.resolve()
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name of thousands of characters
-        return False
 
 
 def _read(path: Path, shown_path: str) -> dict[str, Any]:

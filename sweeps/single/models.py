@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def weights_path(name: str, root: Path, *, studies: Sequence[str] = ()) -> Path:
         CheckpointError: it means none.
     """
     path = Path(name)
-    if "\0" not in name and (path.suffix == ".npz" or path.is_file()):
+    if "\0" not in name and (path.suffix == ".npz" or os.path.isfile(path)):
         return path  # reading it says what is wrong with it
     trained = Paths(root).trained
     if NAME.fullmatch(name) and (trained / name / "weights.npz").is_file():
