@@ -251,7 +251,7 @@ def test_no_verb_at_all_shows_the_help(home: Home) -> None:
     said = home()
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("Usage:")
-    assert "Commands:\n" in said.err
+    assert "Studies:\n" in said.err
 
 
 def test_a_storage_that_is_another_file_is_not_touched(home: Home, sample_dir: Path, tmp_path: Path) -> None:
