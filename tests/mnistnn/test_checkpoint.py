@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mnistnn.augment.translation import Translation
-from mnistnn.checkpoint import load_checkpoint, load_model, read_header, save_checkpoint, save_model
+from mnistnn.checkpoint import check_checkpoint, load_checkpoint, load_model, read_header, save_checkpoint, save_model
 from mnistnn.data import Dataset, Split
 from mnistnn.errors import CheckpointError, OutputError, Stopped
 from mnistnn.files import sha256_file
@@ -369,3 +369,45 @@ def test_it_is_small(tmp_path: Path, sample: Dataset) -> None:
     assert isinstance(recipe.training.optimizer, OptimizerSpec)
     save_checkpoint(tmp_path / "c.npz", trainer)
     assert (tmp_path / "c.npz").stat().st_size < 4 * trainer.network.arena.params.nbytes + 10_000
+
+
+@pytest.mark.parametrize("name", ["params", "best/params", "optimizer/mean_sum", "states"])
+def test_an_array_that_was_changed_is_seen_by_its_digest(tmp_path: Path, parts: tuple[Split, Split], name: str) -> None:
+    """Not by the archive's own checksum, which is right again."""
+    trainer = trainer_of(parts)
+    next(trainer.fit())
+    path = tmp_path / "c.npz"
+    save_checkpoint(path, trainer)
+    assert check_checkpoint(path)["epoch"] == 1
+
+    def change(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+        if arrays[name].size:
+            arrays[name][-1] += 1
+        else:
+            arrays[name] = np.zeros(1, np.float32)
+
+    rewrite(path, change)
+    fresh = trainer_of(parts, seed=8)
+    for read in (lambda: check_checkpoint(path), lambda: load_checkpoint(path, fresh)):
+        with pytest.raises(CheckpointError):
+            read()
+    assert fresh.epoch == 0
+
+
+def test_a_checkpoint_from_before_there_were_digests_is_read(tmp_path: Path, parts: tuple[Split, Split]) -> None:
+    trainer = trainer_of(parts)
+    next(trainer.fit())
+    path = tmp_path / "c.npz"
+    save_checkpoint(path, trainer)
+    rewrite(path, lambda header, arrays: header.pop("arrays_sha256"))
+    fresh = trainer_of(parts, seed=8)
+    load_checkpoint(path, fresh)
+    assert fresh.network.arena.params.tobytes() == trainer.network.arena.params.tobytes()
+    assert check_checkpoint(path)["epoch"] == 1
+
+
+def test_a_model_that_would_not_fit_into_memory(tmp_path: Path, model: Path) -> None:
+    layers = [{"type": "flatten"}, *({"type": "dense", "units": 4096} for _ in range(200))]
+    rewrite(model, lambda header, arrays: header.update(network={"layers": layers}))
+    with pytest.raises(CheckpointError, match="at most 100 layers, but got 201"):
+        load_model(model)
