@@ -31,7 +31,7 @@ KILLS = kills_wanted(8)
 
 
 def descendants(pid: int) -> list[int]:
-    """Returns the processes below one, as far down as they go."""
+    """Returns the processes below one, as far down as they go, but for Python's own helper, which shows how it dies."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):  # it has just ended
@@ -40,7 +40,14 @@ def descendants(pid: int) -> list[int]:
     while below:
         below = [child for child, parent in parents.items() if parent in below]
         found += below
-    return found
+    return [each for each in found if b"resource_tracker" not in _command(each)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 @dataclass

@@ -91,7 +91,7 @@ def show(title: str, rows: dict[str, object]) -> None:
     """Prints a part of the table."""
     print(f"\n{title}")
     for name, value in rows.items():
-        print(f"  {name:20}{value}", flush=True)
+        print(f"  {name:24}{value}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
