@@ -25,6 +25,7 @@ _LARGEST = 320  # pixels a side, to which larger images are brought before anyth
 _LEAST_INK = 32.0  # levels between ink and ground: less than that is paper
 _FULL_INK = 230.0  # MNIST's darkest pixels are no less; thin lines are, once they are scaled down
 _NOISE = 5.0  # standard deviations of the ground's noise that are still ground
+_FAINT = 0.1  # of the darkest ink: less than that is a line's edge, or what JPEG leaves beside it
 _FITS = 5  # of the ground's shading, each without what the last one took for ink
 _FIT_SIDE = 64  # pixels a side that the shading is fitted to
 _GRID = 96  # cells a side in which it is seen what hangs together
@@ -100,10 +101,13 @@ def _without_ground(ink: Floats) -> Floats:
     levels = np.bincount(_frame(ink).astype(np.int64), minlength=256)
     ground = int(levels.argmax())
     if levels[ground] * 2 >= levels.sum():  # drawn, or MNIST's own: one level, and nothing to smooth
-        return np.maximum(ink - ground, 0)
+        ink = np.maximum(ink - ground, 0)
+        if max(ink.shape) > 2 * SIDE:  # where no line is so faint: what JPEG leaves around lines is no part of the box
+            ink[ink < _FAINT * float(ink.max())] = 0
+        return ink
     shading, noise = _shading(ink)
     ink = np.maximum(ink - shading, 0)
-    ink[ink < max(_NOISE * noise, 0.2 * float(ink.max()))] = 0
+    ink[ink < max(_NOISE * noise, 2 * _FAINT * float(ink.max()))] = 0
     return ink * _belongs(ink)
 
 
