@@ -17,6 +17,7 @@ from sweeps.study.storage import origin_of
 __all__ = ["check_chains", "check_folders", "check_workers"]
 
 _CHECK = "trials"
+_GOES_ON = "it is queued again, and goes on from its checkpoint"
 
 
 def check_workers(scene: Scene) -> list[Finding]:
@@ -26,7 +27,7 @@ def check_workers(scene: Scene) -> list[Finding]:
             _CHECK,
             f"trial {origin_of(trial)}",
             "it is called running, but its worker is dead",
-            "it is queued again, and goes on from its checkpoint",
+            _GOES_ON if _has_parameters(trial) else "it is ended: it had not come to its parameters",
             partial(recover, scene.study, scene.paths),
         )
         for trial in scene.dead
@@ -108,7 +109,12 @@ def _is_lost(trial: FrozenTrial) -> bool:
     attrs = trial.user_attrs
     if not attrs.get("requeued") or attrs.get("withdrawn") or not trial.state.is_finished():
         return False
-    return "label" in attrs or bool(trial.system_attrs.get("fixed_params"))
+    return _has_parameters(trial)
+
+
+def _has_parameters(trial: FrozenTrial) -> bool:
+    """Says whether an attempt had come so far, or was queued with some, that another one can go on with it."""
+    return "label" in trial.user_attrs or bool(trial.system_attrs.get("fixed_params"))
 
 
 def _requeue(scene: Scene, trial: FrozenTrial) -> None:
