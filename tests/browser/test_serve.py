@@ -80,7 +80,7 @@ def opened(browser: Any, address: str) -> Opened:
         page.on("requestfailed", lambda request: seen.append(f"failed: {request.url}"))
         page.on("request", lambda request: None if at_home(request.url, address) else seen.append(request.url))
         page.goto(address)
-        page.wait_for_function(f"document.querySelectorAll('#members tbody tr').length === {MEMBERS}")
+        page.wait_for_function(f"() => document.querySelectorAll('#members tbody tr').length === {MEMBERS}")
         yield page
         context.close()
         assert seen == []
@@ -125,7 +125,7 @@ def expect(page: Any, digit: str) -> None:
 
 def settled(page: Any) -> None:
     """Waits until nothing is asked any more."""
-    page.wait_for_function("!asking")
+    page.wait_for_function("() => !asking")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
