@@ -54,7 +54,6 @@ momentum = {{ low = 0.8, high = 0.95 }}
 shift = {{ low = 1, high = 3 }}
 """
 
-_ALONE = 8  # trials that one worker does alone at each size
 _PAGE = 100  # runs on the UI's first page
 _SAMPLE = Path(__file__).parent.parent / "data" / "mnist"
 
@@ -119,30 +118,34 @@ def measure(
     data: Path,
     *,
     storage: str | None = None,
-    trials: int = 1000,
+    sizes: Sequence[int] = (50, 500, 1000),
     workers: int = 16,
+    alone: int = 8,
+    verbs: bool = True,
     say: Callable[[str], object] = lambda line: None,
 ) -> Load:
-    """Runs a study up to `trials` and measures at three sizes: near its start, in the middle, at the end.
+    """Runs a study up to each of some sizes, and measures there.
 
     Args:
         root: the project's folder, which is made.
         data: the data set's.
         storage: an Optuna URL; None for the study's journal.
-        trials: the budget.
+        sizes: the trials that the study has when it is measured.
         workers: how many at once.
+        alone: how many of the trials before each size one worker does alone.
+        verbs: whether to time the verbs that read the study too.
         say: takes a line as each size is reached.
     """
-    project = StressProject(root, data, study=STUDY, storage=storage, trials=trials, epochs=1)
+    project = StressProject(root, data, study=STUDY, storage=storage, trials=sizes[-1], epochs=1)
     times = root / "times"
     times.mkdir()
     project.with_probe("times", STRESS_TIMES=str(times))
     load = Load("journal" if storage is None else storage.partition(":")[0])
     done = 0
-    for size in (max(2 * _ALONE, trials // 20), trials // 2, trials):
-        many = size - done - _ALONE
+    for size in sizes:
+        many = size - done - alone
         busy, busy_s, _ = _run(project, times, many, workers)
-        alone, _, resume_s = _run(project, times, _ALONE, 1)
+        single, _, resume_s = _run(project, times, alone, 1)
         done = size
         last = busy[-min(50, len(busy)) :]
         load.sizes.append(
@@ -152,16 +155,16 @@ def measure(
                 trials_per_s=(len(last) - 1) / (last[-1]["ended"] - last[0]["ended"]),
                 busy_overhead_ms=_overhead_ms(last, 1),
                 busy_sampler_ms=_median_ms(last, "sampler", 1),
-                overhead_ms=_overhead_ms(alone, 0),
-                sampler_ms=_median_ms(alone, "sampler", 0),
-                training_ms=_median_ms(alone, "training", 0),
+                overhead_ms=_overhead_ms(single, 0),
+                sampler_ms=_median_ms(single, "sampler", 0),
+                training_ms=_median_ms(single, "training", 0),
                 resume_s=resume_s,
                 stores_mb=_sizes(project),
             )
         )
         say(f"{size} trials: the last {many} by {workers} workers in {busy_s:.0f} s")
-    load.verbs_s = {verb: _timed(project, verb) for verb in ("trials", "doctor") if _has(project, verb)}
-    load.verbs_s |= _ui(project)
+    if verbs:
+        load.verbs_s = {verb: _timed(project, verb) for verb in ("trials", "doctor")} | _ui(project)
     return load
 
 
@@ -209,12 +212,6 @@ def _database_size(url: str) -> int:
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
     return int(row[0]) if row else 0
-
-
-def _has(project: StressProject, verb: str) -> bool:
-    process = project.call(verb, "--help")
-    process.communicate(timeout=60)
-    return process.returncode == 0
 
 
 def _timed(project: StressProject, verb: str) -> float:
@@ -284,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Path(folder) / "project",
             chosen.data_dir.resolve(),
             storage=storage,
-            trials=chosen.trials,
+            sizes=(max(16, chosen.trials // 20), chosen.trials // 2, chosen.trials),
             workers=chosen.workers,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
