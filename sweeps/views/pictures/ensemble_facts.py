@@ -1,0 +1,91 @@
+"""What the pictures of an ensemble are drawn from, read once from what its members left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistnn.errors import CheckpointError
+from mnistnn.npz import read_arrays
+from mnistnn.types import Floats, UInt8s
+from sweeps.ensemble.averaging import average
+from sweeps.ensemble.members import load_val_probs
+from sweeps.ensemble.probs import PROBS
+
+if TYPE_CHECKING:
+    from mnistnn.data import Dataset
+    from sweeps.ensemble.record import EnsembleReport
+    from sweeps.paths import StudyPaths
+
+__all__ = ["EnsembleFacts", "gather_ensemble"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnsembleFacts:
+    """An ensemble, its members' predictions for the validation images, and its own for the test images.
+
+    Attributes:
+        report: on it.
+        paths: the study's, where the members' weights lie.
+        images: the validation images, (N, 28, 28) uint8.
+        labels: theirs, (N,).
+        member_probs: what each member predicted for them, (M, N, 10).
+        probs: what the ensemble predicted for them, (N, 10).
+        test: what it predicted for the test images, (T, 10), and their labels, (T,); None if that was not kept.
+    """
+
+    report: EnsembleReport
+    paths: StudyPaths
+    images: UInt8s
+    labels: UInt8s
+    member_probs: Floats
+    probs: Floats
+    test: tuple[Floats, NDArray[np.integer]] | None
+
+    @property
+    def names(self) -> list[str]:
+        """The members' numbers as they are shown: #017."""
+        return [f"#{scored.member.number:03d}" for scored in self.report.members]
+
+
+def gather_ensemble(
+    report: EnsembleReport, paths: StudyPaths, dataset: Dataset, *, seed: int, probs: Path | None = None
+) -> EnsembleFacts:
+    """Reads an ensemble; nothing is predicted again, and no test image is opened.
+
+    Args:
+        report: on the ensemble.
+        paths: the study's paths.
+        dataset: what the study was run on.
+        seed: the study's, which parts the validation images from the others.
+        probs: the file of the ensemble's predictions; by default that of the study's last ensemble.
+
+    Raises:
+        CheckpointError: a member's predictions are missing or damaged, or of another data set.
+    """
+    images, labels = dataset.split(seed)[1].take()
+    members = report.ensemble(paths).members
+    member_probs = np.stack([load_val_probs(member, paths, labels) for member in members])  # (M, N, 10)
+    return EnsembleFacts(
+        report=report,
+        paths=paths,
+        images=images,
+        labels=labels,
+        member_probs=member_probs,
+        probs=average(member_probs, [scored.weight for scored in report.members]),
+        test=_test(probs or paths.ensemble / PROBS, report),
+    )
+
+
+def _test(path: Path, report: EnsembleReport) -> tuple[Floats, NDArray[np.integer]] | None:
+    try:
+        arrays = read_arrays(path, ("ensemble", "test", "test_labels"))
+    except (OSError, ValueError, KeyError, CheckpointError):  # the other pictures can do without
+        return None
+    if str(arrays["ensemble"]) != report.digest or len(arrays["test"]) != len(arrays["test_labels"]):
+        return None
+    return np.asarray(arrays["test"], np.float32), arrays["test_labels"]
