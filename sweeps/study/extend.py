@@ -23,7 +23,7 @@ from sweeps.study.checkpoints import CHECKPOINT, FINAL
 from sweeps.study.claims import queue_lock
 from sweeps.study.enqueue import how_it_runs, queue
 from sweeps.study.labels import run_name
-from sweeps.study.lineage import EXTENDS, seed_of, stages_of
+from sweeps.study.lineage import EXTENDS, seed_of, seed_record, stages_of
 from sweeps.study.lookup import config_of, find_trial, values_of
 from sweeps.study.space import Space
 
@@ -92,15 +92,12 @@ def extend(study: optuna.Study, paths: StudyPaths, number: int, epochs: int, *, 
     _check(base, number, done, epochs)
     values = values_of(base, space)
     *earlier, last = stages_of(base, config.budget.epochs)
-    seed, origin = seed_of(base, config.seed)
     extends = {
         "trial": number,
         "epochs": [*(stage.until for stage in earlier), done],
         "plans": [stage.plan for stage in (*earlier, last)],
         "total": epochs,
-        "seed": seed,
-        "origin": origin,
-    }
+    } | seed_record(seed_of(base, config.seed))
     attributes = {"asked": True, "overrides": base.user_attrs.get("overrides", {}), EXTENDS: extends}
     final = paths.trial(number) / FINAL
     again = _why_again(final, done, last.plan)

@@ -28,7 +28,7 @@ from sweeps.config.toml import to_toml
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.claims import FileLock
-from sweeps.study.lineage import EXTENDS
+from sweeps.study.lineage import EXTENDS, REPEATS
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import bind_folder, load_study, open_storage, open_study, origin_of
 from sweeps.study.transfer import Transfer, Unfit, bring_files
@@ -176,6 +176,7 @@ def _import(
             config=config,
             born_in=source.name,
             extends=made.user_attrs.get(EXTENDS, {}).get("trial"),
+            repeats=made.user_attrs.get(REPEATS, {}).get("trial"),
         )
         counts[trial.state] += 1
     return left_out, counts, len(trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,14 @@ __all__ = [
     "BORN_IN",
     "EXTENDS",
     "IMPORTED",
+    "REPEATS",
     "Stage",
     "identity_of",
+    "is_repeat",
+    "kin_facts",
+    "kin_tags",
     "seed_of",
+    "seed_record",
     "stages_of",
     "total_epochs",
     "train_stages",
@@ -30,8 +35,13 @@ __all__ = [
 EXTENDS = "extends"
 #: The user attribute of a trial that another study has trained: which study, which trial, and its seed there.
 IMPORTED = "imported"
+#: The user attribute of a trial that repeats another one by another seed: which, and by its how manieth.
+REPEATS = "repeats"
 #: The user attribute of a trial whose study was given another name: the one that it began under.
 BORN_IN = "born_in"
+
+# Parts the seeds of a trial's repeats from those of its own weights and training, which are its children 0 and 1.
+_REPEATED = 0x5EED
 
 AnyTrial = FrozenTrial | optuna.Trial
 
@@ -49,20 +59,34 @@ class Stage:
     until: int
 
 
-def trial_seed(study_seed: int, origin: int) -> np.random.SeedSequence:
-    """Returns the seed that everything random in a trial derives from."""
-    return np.random.SeedSequence(study_seed, spawn_key=(origin,))
+def trial_seed(study_seed: int, origin: int, repeat: int | None = None) -> np.random.SeedSequence:
+    """Returns the seed that everything random in a trial derives from.
 
-
-def seed_of(trial: AnyTrial, study_seed: int) -> tuple[int, int]:
-    """Returns the study's seed and the number that a trial's randomness follows from.
-
-    They are its own study's and its own, unless it goes on with another trial's training, or was imported.
+    Args:
+        study_seed: the study's.
+        origin: the number that the trial began under.
+        repeat: which of its repeats; None for the trial itself.
     """
-    for name in (EXTENDS, IMPORTED):
-        if known := trial.user_attrs.get(name):
-            return int(known["seed"]), int(known["origin"])
+    return np.random.SeedSequence(study_seed, spawn_key=(origin,) if repeat is None else (origin, _REPEATED, repeat))
+
+
+def seed_of(trial: AnyTrial, study_seed: int) -> tuple[int, ...]:
+    """Returns what a trial's randomness follows from, as `trial_seed` takes it: a study's seed, a number, a repeat.
+
+    They are its own study's and its own, unless it goes on with another trial's training, repeats one, or was imported.
+    """
+    attributes = trial.user_attrs
+    if (known := attributes.get(EXTENDS)) or (known := attributes.get(IMPORTED)):
+        numbers = int(known["seed"]), int(known["origin"])
+        return numbers if known.get("repeat") is None else (*numbers, int(known["repeat"]))
+    if known := attributes.get(REPEATS):
+        return int(known["study_seed"]), int(known["origin"]), int(known["seed"])
     return study_seed, origin_of(trial)
+
+
+def seed_record(seed: Sequence[int]) -> dict[str, int]:
+    """Returns how a trial that goes on elsewhere remembers what `seed_of` said."""
+    return dict(zip(("seed", "origin", "repeat"), seed, strict=False))
 
 
 def identity_of(trial: AnyTrial, study: str, study_seed: int) -> dict[str, Any]:
@@ -73,20 +97,21 @@ def identity_of(trial: AnyTrial, study: str, study_seed: int) -> dict[str, Any]:
         study: the name of the study that it is in.
         study_seed: that one's seed.
     """
+    repeats = trial.user_attrs.get(REPEATS)
+    again = {} if repeats is None else {"repeats": {"trial": repeats["origin"], "seed": repeats["seed"]}}
     if imported := trial.user_attrs.get(IMPORTED):
-        return {"study": imported["study"], "trial": imported["trial"], "seed": imported["seed"]}
-    return {"study": trial.user_attrs.get(BORN_IN, study), "trial": origin_of(trial), "seed": study_seed}
+        return {"study": imported["study"], "trial": imported["trial"], "seed": imported["seed"]} | again
+    return {"study": trial.user_attrs.get(BORN_IN, study), "trial": origin_of(trial), "seed": study_seed} | again
 
 
 def total_epochs(trial: AnyTrial, epochs: int) -> int:
-    """Returns how many epochs a trial shall have: those of its study, or more if it was extended.
+    """Returns how many epochs a trial shall have: those of its study, or others if it was extended or is a repeat.
 
     Args:
         trial: any trial.
         epochs: what the study gives a trial.
     """
-    extends = trial.user_attrs.get(EXTENDS)
-    return epochs if extends is None else int(extends["total"])
+    return int(_plan_of(trial).get("total", epochs))
 
 
 def stages_of(trial: AnyTrial, epochs: int) -> list[Stage]:
@@ -96,10 +121,39 @@ def stages_of(trial: AnyTrial, epochs: int) -> list[Stage]:
         trial: any trial.
         epochs: what the study gives a trial.
     """
-    extends: dict[str, Any] = trial.user_attrs.get(EXTENDS) or {}
+    plan = _plan_of(trial)
     total = total_epochs(trial, epochs)
-    earlier = zip(extends.get("plans", []), extends.get("epochs", []), strict=True)
+    earlier = zip(plan.get("plans", []), plan.get("epochs", []), strict=True)
     return [*(Stage(int(plan), int(until)) for plan, until in earlier), Stage(total, total)]
+
+
+def is_repeat(trial: AnyTrial) -> bool:
+    """Says whether a trial has another one's values by another seed: it, or what it goes on with."""
+    attributes = trial.user_attrs
+    return REPEATS in attributes or attributes.get(EXTENDS, {}).get("repeat") is not None
+
+
+def kin_tags(trial: AnyTrial) -> dict[str, str]:
+    """Returns the tags of a trial's run that name the trials it comes from."""
+    extends, repeats = trial.user_attrs.get(EXTENDS), trial.user_attrs.get(REPEATS)
+    tags = {} if extends is None else {"extends": str(extends["trial"])}
+    return tags if repeats is None else tags | {"repeats": str(repeats["trial"]), "repeat_seed": str(repeats["seed"])}
+
+
+def kin_facts(trial: AnyTrial) -> dict[str, str]:
+    """Returns the same for people to read."""
+    extends, repeats = trial.user_attrs.get(EXTENDS), trial.user_attrs.get(REPEATS)
+    facts = {} if extends is None else {"goes on with": f"{_name(extends)}, from epoch {extends['epochs'][-1]}"}
+    return facts if repeats is None else facts | {"repeats": f"{_name(repeats)}, by its seed {repeats['seed']}"}
+
+
+def _name(kin: Mapping[str, Any]) -> str:
+    return "a trial" if kin["trial"] is None else f"#{kin['trial']:03d}"
+
+
+def _plan_of(trial: AnyTrial) -> Mapping[str, Any]:
+    """Returns the stages that a trial was given when it was queued: those of an extension, or of what it repeats."""
+    return trial.user_attrs.get(EXTENDS) or trial.user_attrs.get(REPEATS) or {}
 
 
 def train_stages(

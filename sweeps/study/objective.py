@@ -28,15 +28,16 @@ from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
-from sweeps.study import checkpoints
+from sweeps.study import checkpoints, lineage
 from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
 from sweeps.study.labels import run_name
-from sweeps.study.lineage import EXTENDS, identity_of, seed_of, stages_of, total_epochs, train_stages, trial_seed
+from sweeps.study.lineage import EXTENDS, REPEATS, trial_seed
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.tracking.address import public
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import trial_note
 
@@ -117,9 +118,9 @@ def run_trial(
         except Exception as error:  # the sweep goes on without this trial
             if study._storage.get_trial(trial._trial_id).state.is_finished():
                 raise Superseded from error  # it was ended by who queued it again
-            text = traceback.format_exc()
+            text = public(traceback.format_exc())  # a driver may quote its address
             bench.say(text)
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = public(f"{type(error).__name__}: {error}".splitlines()[0])
             trial.set_user_attr("reason", reason)
             log.end("FAIL", reason=reason, traceback=text)
             fail(study, trial, bench.paths)
@@ -138,7 +139,8 @@ class _Attempt:
         self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
         self._is_baseline = trial.user_attrs.get("role") == "baseline"
         self._extends: dict[str, Any] | None = trial.user_attrs.get(EXTENDS)
-        self._epochs = total_epochs(trial, bench.config.budget.epochs)
+        self._may_be_pruned = not (self._is_baseline or self._extends is not None or REPEATS in trial.user_attrs)
+        self._epochs = lineage.total_epochs(trial, bench.config.budget.epochs)
         self._epochs_s: list[float] = []  # of this attempt
 
     def run(self) -> TrialState:
@@ -153,8 +155,7 @@ class _Attempt:
         epoch_s = self._estimate(values)
         role = trial.user_attrs.get("preset") or trial.user_attrs.get("role")
         tags = {**bench.tags, "trial": str(self._origin)} | ({"baseline": str(role)} if self._is_baseline else {})
-        if begun := self._extends:
-            tags["extends"] = str(begun["trial"])
+        tags |= lineage.kin_tags(trial)
         constants = {
             "trial_number": self._origin,
             "params_count": trainer.network.param_count,
@@ -162,7 +163,7 @@ class _Attempt:
         } | ({} if epoch_s is None else {EPOCH_S_ESTIMATE: epoch_s})
         facts = {
             "baseline": trial.user_attrs.get("preset"),
-            "goes on with": begun and f"#{begun['trial']:03d}, from epoch {begun['epochs'][-1]}",
+            **lineage.kin_facts(trial),
             "optimizer": plain["optimizer"],
             "learning rate": plain["learning_rate"],
             "batch size": plain.get("batch_size"),
@@ -194,10 +195,11 @@ class _Attempt:
         bench = self._bench
 
         def fresh() -> Trainer:
-            seed = trial_seed(*seed_of(self._trial, bench.config.seed))
+            seed = trial_seed(*lineage.seed_of(self._trial, bench.config.seed))
             return build_trainer(recipe, seed, bench.train, bench.validation, monitor=bench.config.metric)
 
-        trainer = checkpoints.resume(self._folder, fresh, bench.say, any_plan=self._extends is not None)
+        stages = lineage.stages_of(self._trial, bench.config.budget.epochs)
+        trainer = checkpoints.resume(self._folder, fresh, bench.say, any_plan=len(stages) > 1)
         if (begun := self._extends) and not trainer.epoch:
             bench.say(f"trial {self._origin} trains epochs 1 to {begun['epochs'][-1]} of {begun['trial']} again first")
         return trainer
@@ -208,8 +210,8 @@ class _Attempt:
         if trainer.history:
             self._consider_pruning(trainer)
         began = time.monotonic()
-        stages = stages_of(self._trial, self._bench.config.budget.epochs)
-        for metrics in train_stages(trainer, stages, stop=self._bench.stop):
+        stages = lineage.stages_of(self._trial, self._bench.config.budget.epochs)
+        for metrics in lineage.train_stages(trainer, stages, stop=self._bench.stop):
             self._check()
             checkpoints.save(self._folder, trainer)
             self._record(metrics)
@@ -239,9 +241,7 @@ class _Attempt:
 
     def _consider_pruning(self, trainer: Trainer) -> None:
         """Raises TrialPruned where the pruner says so; a training that is at its end has nothing to be spared."""
-        if self._is_baseline or self._extends is not None:
-            return
-        if trainer.epoch == trainer.spec.epochs or trainer.epoch not in self._reported:
+        if not self._may_be_pruned or trainer.epoch == trainer.spec.epochs or trainer.epoch not in self._reported:
             return
         if self._trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {trainer.epoch} of {trainer.spec.epochs}")
@@ -263,7 +263,7 @@ class _Attempt:
             raise RuntimeError(f"a trial must end with a finite {self._bench.config.metric}, but got {value}.")
         trainer.restore_best()
         self._check()
-        identity = identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
+        identity = lineage.identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
         names, digest = write_results(self._folder, trainer, recipe, self._bench.validation, identity)
         for name in names:
             self._log.artifact(name)

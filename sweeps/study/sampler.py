@@ -24,6 +24,7 @@ from mnistnn.domains import Choice, Domain, FloatRange
 from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError
 from sweeps.study.grid import grid_points
+from sweeps.study.searched import searched
 from sweeps.study.space import Space, Values
 
 __all__ = [
@@ -228,6 +229,7 @@ class FeasibleSampler(BaseSampler):
 
     def _draws(self, study: Study, trial: FrozenTrial) -> Iterator[Draw]:
         """Yields functions that draw one parameter after another, one function for each attempt."""
+        study = searched(study)
         seed = self.seed(trial.number)
         attempts = ALL_DRAWS
         if self._config.sampler.type == "tpe" and self._has_model(study):

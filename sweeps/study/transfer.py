@@ -18,7 +18,7 @@ from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.study.grid import grid_points
 from sweeps.study.labels import bare_names
-from sweeps.study.lineage import BORN_IN, EXTENDS, IMPORTED, seed_of
+from sweeps.study.lineage import BORN_IN, EXTENDS, IMPORTED, REPEATS, seed_of, seed_record
 from sweeps.study.lookup import values_of
 from sweeps.study.sampler import distribution
 from sweeps.study.space import Space, Values
@@ -112,13 +112,14 @@ class Transfer:
     def _attributes(self, trial: FrozenTrial, params: Values, overrides: Values) -> dict[str, Any]:
         known = {name: value for name, value in trial.user_attrs.items() if name not in _LEFT_BEHIND}
         if IMPORTED not in known:
-            seed, origin = seed_of(trial, self._source.seed)
             born_in = trial.user_attrs.get(BORN_IN, self._source.name)
-            known[IMPORTED] = {"study": born_in, "trial": origin_of(trial), "seed": seed, "origin": origin}
+            seed = seed_record(seed_of(trial, self._source.seed))
+            known[IMPORTED] = {"study": born_in, "trial": origin_of(trial)} | seed
         if "overrides" in known or overrides:
             known["overrides"] = overrides
-        if EXTENDS in known:
-            known[EXTENDS] = known[EXTENDS] | {"trial": self.numbers.get(known[EXTENDS]["trial"])}
+        for name in (EXTENDS, REPEATS):
+            if name in known:
+                known[name] = known[name] | {"trial": self.numbers.get(known[name]["trial"])}
         if (point := self._points.get(frozenset(params.items()))) is not None and not overrides:
             known["point"] = point
         return known
@@ -145,6 +146,7 @@ def bring_files(
     config: StudyConfig,
     born_in: str,
     extends: int | None = None,
+    repeats: int | None = None,
 ) -> None:
     """Gives a trial that was added to a study what it left in the other study's folder, weights included.
 
@@ -159,6 +161,7 @@ def bring_files(
         config: the study.
         born_in: the other study's name.
         extends: the number here of the trial that it went on with, if it did and that one is here too.
+        repeats: the number here of the trial that it repeats, likewise.
 
     Raises:
         OutputError: the disk cannot be written.
@@ -176,6 +179,7 @@ def bring_files(
         "trial": str(number),
         "imported": f"{born_in} #{origin:03d}",
         "extends": None if extends is None else str(extends),
+        "repeats": None if repeats is None else str(repeats),
     }
     _bring_events(source / EVENTS, target, tags, origin, number)
 
