@@ -121,12 +121,14 @@ def _shading(ink: Floats) -> tuple[Floats, float]:
     values = ink[::step_y, ::step_x].reshape(-1).astype(np.float64)
     kept = np.ones(len(values), bool)
     for _ in range(_FITS):
-        surface, *_ = np.linalg.lstsq(terms[kept], values[kept], rcond=None)
+        ground = terms[kept]
+        surface, *_ = np.linalg.lstsq(ground.T @ ground, ground.T @ values[kept], rcond=None)  # the normal equations: 6×6
         residuals = values - terms @ surface
         noise = 1.4826 * float(np.median(np.abs(residuals[kept] - np.median(residuals[kept]))))
         kept = residuals <= max(2.5 * noise, 1.0)
-    fitted = np.tensordot(surface, _terms(*np.broadcast_arrays(y, x)), axes=1)
-    return fitted.astype(np.float32), noise
+    one, along_y, along_x, yy, yx, xx = (np.float32(factor) for factor in surface)
+    y, x = y.astype(np.float32), x.astype(np.float32)
+    return (one + y * (along_y + yy * y)) + x * (along_x + yx * y + xx * x), noise
 
 
 def _terms(y: Floats, x: Floats) -> Floats:
