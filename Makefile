@@ -14,7 +14,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep ui train submission verify test test-fast soak bench bench-sweep race lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep ui serve train submission verify test test-fast soak bench bench-sweep race lint lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -65,6 +65,9 @@ verify: $(RUNTIME) ## make a submission again and compare (MANIFEST=submission.c
 
 ui: $(RUNTIME) ## open MLflow on what was tracked
 	@$(PY) -m sweeps ui $(ARGS)
+
+serve: $(RUNTIME) ## draw digits for a study's ensemble, on a local page (STUDY=default)
+	@$(PY) -m sweeps serve $(STUDY) $(ARGS)
 
 train: $(RUNTIME) ## train one net (PRESET=report, ARGS="--epochs 5 --test")
 	@$(PY) -m sweeps train $(PRESET) $(ARGS)

@@ -122,7 +122,8 @@ def _shading(ink: Floats) -> tuple[Floats, float]:
     kept = np.ones(len(values), bool)
     for _ in range(_FITS):
         ground = terms[kept]
-        surface, *_ = np.linalg.lstsq(ground.T @ ground, ground.T @ values[kept], rcond=None)  # the normal equations: 6×6
+        # The normal equations have 6 unknowns and 6 rows, and not a row for each pixel.
+        surface, *_ = np.linalg.lstsq(ground.T @ ground, ground.T @ values[kept], rcond=None)
         residuals = values - terms @ surface
         noise = 1.4826 * float(np.median(np.abs(residuals[kept] - np.median(residuals[kept]))))
         kept = residuals <= max(2.5 * noise, 1.0)
