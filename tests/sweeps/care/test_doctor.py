@@ -185,7 +185,7 @@ def test_while_a_run_is_at_work_only_what_is_safe_is_mended(patient: Patient) ->
     damages.damage_epoch(patient)
     damages.run_without_trial(patient)
     damages.hang_study(patient)  # as it should be, for a run
-    flip(patient.folder(2) / "weights.npz")
+    flip(patient.folder(0) / "weights.npz")
     lock = FileLock(patient.paths.lock)
     assert lock.acquire()
     try:
@@ -219,10 +219,10 @@ def test_a_study_that_never_ran_is_no_patient(home: Home) -> None:
 
 def test_files_of_another_trial_are_not_taken_for_this_ones(patient: Patient) -> None:
     for name in ("recipe.json", "val_probs.npz"):
-        shutil.copy(patient.folder(1) / name, patient.folder(2) / name)
-    before = sha256_file(patient.artifact(2, "val_probs.npz"))
-    assert patient.found("--fix") == [("recipe", "trial 2", "fixed"), ("predictions", "trial 2", "fixed")]
-    assert sha256_file(patient.folder(2) / "val_probs.npz") == before
+        shutil.copy(patient.folder(1) / name, patient.folder(0) / name)
+    before = sha256_file(patient.artifact(0, "val_probs.npz"))
+    assert patient.found("--fix") == [("recipe", "trial 0", "fixed"), ("predictions", "trial 0", "fixed")]
+    assert sha256_file(patient.folder(0) / "val_probs.npz") == before
     assert patient.found() == []
 
 
