@@ -94,6 +94,17 @@ class DaskCluster:
         found: dict[str, int] = self._ask(lambda: self.client.nthreads(callback_timeout=ANSWER_S))
         return found
 
+    def keep(self, count: int) -> dict[str, int]:
+        """Returns what `threads` does, and has missing ones of `count` started again, if the cluster is ours.
+
+        A nanny starts its worker again by itself. But 15 s after a loss the cluster gives up the nanny of a worker that
+        is not there at that moment, even if that is because of another loss, from which it is just coming back.
+        """
+        present = self.threads()
+        if self._own is not None and len(present) < count:
+            self._ask(lambda: self._own.scale(count))  # which leaves those alone that are coming
+        return present
+
     def channel(self, name: str, hear: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], None]:
         """Opens a way to the tasks of this name, and back.
 

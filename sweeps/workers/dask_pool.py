@@ -261,7 +261,7 @@ class DaskPool:
         self._beaten = time.monotonic()
         try:
             self._tell(NO)
-            present = self._cluster.threads()
+            present = self._cluster.keep(self.count)
         except StudyError as error:
             if time.monotonic() - self._answered > _LOST_S:
                 self._gone = str(error)
