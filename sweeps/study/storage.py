@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +15,7 @@ from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.journal import check_journal, journal_path, open_journal
 from sweeps.study.liveness import HEARTBEAT_S
-from sweeps.tracking.address import public, sqlite_path
+from sweeps.tracking.address import public, reason_of, sqlite_path
 
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
@@ -138,7 +137,7 @@ def bind_folder(study: optuna.Study, paths: StudyPaths) -> None:
     """
     known = study.user_attrs.get("folder_id")
     try:
-        found = paths.identity.read_text(encoding="utf-8").strip()
+        found = paths.identity.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         if known is None:
             known = os.urandom(8).hex()
@@ -190,13 +189,9 @@ def _guarded(open_it: Callable[[], Result], what: str) -> Result:
     except StudyError:
         raise
     except Exception as error:  # each driver has its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        password = re.search(r"\w://[^\s/:@]*:([^\s/@]+)@", what)
-        if password:
-            reason = reason.replace(password[1], "***")
         raise StudyError(
-            f"a study's storage must be one that opens, but {public(what)} does not "
-            f"({public(reason).rstrip('.')}); check --storage."
+            f"a study's storage must be one that opens, but {public(what)} does not ({reason_of(error, what)}); "
+            "check --storage."
         ) from error
 
 

@@ -50,8 +50,8 @@ class Keeper:
         if self.take():
             return
         holder = "another one"
-        with contextlib.suppress(OSError):
-            holder = f"process {self._paths.lock.read_text().strip()}"
+        with contextlib.suppress(OSError, ValueError):  # it may hold anything
+            holder = f"process {int(self._paths.lock.read_text(errors='replace'))}"
         name = self._config.name
         raise StudyError(
             f"one `run` at a time must work on study {name!r}, but {holder} does already; wait for it, stop it, or "

@@ -74,6 +74,7 @@ class Snapshot:
                 raise ValueError(f"{len(studies)} studies")
             snapshot = cls._read(storage, studies[0]._study_id, studies[0].study_name)
             _check(snapshot)
+            snapshot.journal()  # what a storage would not take, or not as it is
         except Exception as error:  # Optuna trusts its journals: on others anything may be raised
             reason = type(error).__name__ if type(error) is not ValueError else str(error)[:80]
             raise StudyError(
@@ -135,7 +136,16 @@ def _check(snapshot: Snapshot) -> None:
     config = snapshot.user_attrs.get("config", {"study": {}})
     if not isinstance(config, dict) or not isinstance(config.get("study"), dict):
         raise ValueError("its configuration")
+    if len(snapshot.directions) != 1:
+        raise ValueError("several objectives")
     for trial in snapshot.trials:
+        numbers = [*(trial.intermediate_values or {}).values(), *(trial.values or [])]
+        if (
+            trial.values is not None
+            and len(trial.values) != 1
+            or not all(type(each) in (int, float) for each in numbers)
+        ):
+            raise ValueError("a trial's values")
         origin = trial.user_attrs.get("origin", trial.number)
         if type(origin) is not int or not 0 <= origin <= trial.number:  # it names a folder
             raise ValueError("a trial's origin")
