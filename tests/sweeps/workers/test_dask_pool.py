@@ -19,14 +19,12 @@ import pytest
 from optuna.trial import TrialState
 
 from mnistnn.data import Dataset
-from sweeps.config import load_study
+from sweeps.care.replay import replay_trial
 from sweeps.errors import StudyError
 from sweeps.study.liveness import Owner
 from sweeps.workers.dask_task import Assignment, look, versions
 from sweeps.workers.order import Order
-from sweeps.workers.process import spawn_worker
 from tests.optional import need
-from tests.sweeps.small import make_study
 from tests.sweeps.workers.runs import REPO, Project, is_alive, kill, wait_for, worker_pids
 
 need("distributed", "pip install 'mnist-sweeps[cluster]'")
@@ -80,17 +78,6 @@ def project_of(tmp_path: Path, data: Path, database: Path, **sizes: int) -> Proj
     (project.root / "mlruns").mkdir()
     shutil.copy(database, project.root / "mlruns" / "mlflow.db")
     return project
-
-
-def undisturbed(project: Project, root: Path, data: Dataset) -> tuple[Any, ...]:
-    """Returns what comes of a study's trial 0, a preset, where one worker process runs it and nothing happens."""
-    config = load_study("live", root=project.root, overrides=["pruner.type=none"])
-    study = make_study(config, root, data)
-    order = Order.of(config, root, data, storage=None, trials=1)
-    assert spawn_worker(order, root / "log").wait(60) == 0, (root / "log").read_text()
-    (trial,) = (trial for trial in study.trials if trial.number == 0)
-    attributes = trial.user_attrs
-    return trial.state.name, trial.value, trial.params, trial.intermediate_values, attributes["weights_sha256"]
 
 
 def order_of(root: Path, **changes: Any) -> Order:
@@ -180,7 +167,8 @@ def test_a_dask_worker_that_is_killed_is_replaced_and_its_trial_gone_on_with(
     assert [project.events(number).count("resume") for number in (0, 1)] == [1, 0]
     assert set(runs_of(project).values()) == {"FINISHED"}
     assert len(runs_of(project)) == 3
-    assert project.results()[0] == undisturbed(project, tmp_path / "plain", sample)
+    replayed = replay_trial("live", 0, root=project.root, dataset=sample, progress=False)
+    assert replayed.is_same, replayed.text()
 
 
 def test_a_stop_of_the_driver_puts_all_trials_back(tmp_path: Path, sample_dir: Path, database: Path) -> None:
