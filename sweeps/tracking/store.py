@@ -50,6 +50,8 @@ TRAIN_EXPERIMENT = "sweeps-train"  # what `train` trains, outside a study
 
 _KIND = "custom_model_development"  # the plain training view; MLflow's default is one for language models
 
+_PASSING = ("database is locked", "database or disk is full", "disk I/O error")  # what SQLite says of no lasting fault
+
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what goes wrong reaches the user as one line of ours
@@ -246,6 +248,11 @@ def _does_not_open(uri: str, path: Path | None, error: Exception) -> TrackingErr
         return TrackingError(
             f"the tracking database must have this MLflow's schema, but {public(uri)} has another version's; "
             f"back it up and run `mlflow db upgrade {public(uri)}`, or use the MLflow that made it."
+        )
+    if path is not None and any(text in reason for text in _PASSING):
+        return TrackingError(
+            f"the tracking database must be free to use, but {public(uri)} is not ({reason}); see which process holds "
+            "it, or whether its disk is full."
         )
     where = f"move {path} away" if path else "look at the database server, or name another store with --tracking-uri,"
     return TrackingError(f"the tracking store must open, but {public(uri)} does not ({reason}); {where} and run again.")

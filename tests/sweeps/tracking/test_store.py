@@ -153,3 +153,18 @@ def test_a_server_that_refuses_us_is_one_line_with_a_remedy(tmp_path: Path, code
             thread.join()
     assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_database_in_use_is_not_one_to_be_moved_away(project: Project) -> None:
+    path = Paths(project.root).mlruns / "mlflow.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    other = sqlite3.connect(path, timeout=0.0)
+    with pytest.raises(sqlite3.OperationalError) as raised:
+        other.execute("SELECT count(*) FROM runs")
+    for database in (holder, other):
+        database.close()
+    said = str(store._does_not_open(project.uri, path, raised.value))  # MLflow itself waits for 20 s before it says so
+    assert "must be free to use" in said
+    assert "(database is locked)" in said
+    assert "move" not in said
