@@ -54,6 +54,7 @@ momentum = {{ low = 0.8, high = 0.95 }}
 shift = {{ low = 1, high = 3 }}
 """
 
+_LONGEST_S = 3600.0
 _PAGE = 100  # runs on the UI's first page
 _SAMPLE = Path(__file__).parent.parent / "data" / "mnist"
 
@@ -171,7 +172,9 @@ def measure(
 def _run(project: StressProject, times: Path, trials: int, workers: int) -> tuple[list[dict[str, Any]], float, float]:
     """Runs so many trials. Returns the probe's lines in the order of ends, the seconds, and those to the first step."""
     began = time.time()
-    project.run("--trials", str(trials), "--quiet", workers=workers)
+    with project.running("--trials", str(trials), "--quiet", workers=workers) as process:
+        _, err = process.communicate(timeout=_LONGEST_S)
+    assert process.returncode == 0, err
     took = time.time() - began
     lines = []
     for path in times.glob("*.jsonl"):
