@@ -1,4 +1,4 @@
-"""The page as a WSGI application: its three files, what the ensemble is, and answers to pictures."""
+"""The page as a WSGI application: its files, what the ensemble is, and answers to pictures."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ _HOSTS = ("127.0.0.1", "localhost")
 _FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
+    "/pad.js": ("pad.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
 }
 # No form can send these, and no page from elsewhere may without asking first, which is never allowed.

@@ -229,7 +229,7 @@ def test_the_page_names_nothing_elsewhere(client: Client) -> None:
     page = client.get("/").text
     assert "<script>" not in page
     assert " style=" not in page
-    for path in ("/", "/page.css", "/page.js"):
+    for path in ("/", "/page.css", "/pad.js", "/page.js"):
         text = client.get(path).text.replace("http://www.w3.org/2000/svg", "")
         assert "http:" not in text
         assert "https:" not in text
