@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sweeps.cli import care, contest, nets, studies
+from sweeps.cli import care, comparison, contest, nets, studies
 from sweeps.cli.options import Verbs
 from sweeps.workers.cores import one_thread
 
@@ -29,6 +29,8 @@ main.add_section(
     studies.init,
     studies.worker,
     studies.trials,
+    comparison.compare,
+    comparison.repeat,
     studies.enqueue,
     studies.extend,
     studies.fork,

@@ -22,7 +22,17 @@ from sweeps.paths import StudyPaths
 from sweeps.tracking.cleaned import was_cleaned
 from sweeps.tracking.cursor import run_id_of
 
-__all__ = ["BLOCK", "Member", "Trial", "are_probs", "best_members", "finished_trials", "load_network", "load_val_probs"]
+__all__ = [
+    "BLOCK",
+    "Member",
+    "Trial",
+    "are_probs",
+    "best_members",
+    "finished_trials",
+    "load_network",
+    "load_predictions",
+    "load_val_probs",
+]
 
 #: The images that a member predicts at once: enough for the matrix products, few enough for the caches.
 BLOCK = 64
@@ -128,7 +138,29 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
     Raises:
         CheckpointError: the file is missing or damaged, or belongs to other validation images.
     """
-    path = paths.trial(member.number) / "val_probs.npz"
+    probs, stored = load_predictions(member, paths)
+    if stored.shape != labels.shape or not np.array_equal(stored, labels):
+        raise CheckpointError(
+            f"members must have predicted this study's {len(labels)} validation images, but "
+            f"{_shown(_predictions(member, paths))} belongs to others; name the data set that the study was run on."
+        )
+    return probs
+
+
+def load_predictions(member: Member, paths: StudyPaths) -> tuple[Floats, Ints]:
+    """Returns what the trial predicted for the validation images when it ended, and their labels as it stored them.
+
+    Args:
+        member: whose.
+        paths: the study's paths.
+
+    Shape:
+        → (N, 10) float32, (N,)
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = _predictions(member, paths)
     shown = _shown(path)
     try:
         arrays = read_arrays(path, ("probs", "labels"))
@@ -144,16 +176,15 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
         raise CheckpointError(
             f"a file of predictions must be a whole .npz, but {shown} is damaged ({reason}); {_remedy(member, path)}."
         ) from error
-    if stored.shape != labels.shape or not np.array_equal(stored, labels):
-        raise CheckpointError(
-            f"members must have predicted this study's {len(labels)} validation images, but {shown} belongs to others; "
-            "name the data set that the study was run on."
-        )
-    if not are_probs(probs, len(labels)):
+    if stored.ndim != 1 or stored.dtype.kind not in "iu" or not len(stored) or not are_probs(probs, len(stored)):
         raise CheckpointError(
             f"predictions must be {_CLASSES} probabilities an image, but {shown} holds others; {_remedy(member, path)}."
         )
-    return np.asarray(probs, np.float32)
+    return np.asarray(probs, np.float32), stored
+
+
+def _predictions(member: Member, paths: StudyPaths) -> Path:
+    return paths.trial(member.number) / "val_probs.npz"
 
 
 def load_network(member: Member, paths: StudyPaths, *, batch_size: int = BLOCK) -> Network:

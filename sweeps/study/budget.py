@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.study.storage import origin_of
 
 __all__ = ["Budget", "Clock", "Tally", "is_asked"]
 
@@ -82,12 +84,26 @@ class Budget:
         time_s: the seconds over all calls of `run`; None sets no limit.
         queued_only: True ends the study with its queue: a grid has no more points than are enqueued.
         most: how many may have ended when this call ends, whoever asked for them; None sets no limit.
+        only: the trials, by the numbers that they began under, that this call is about; None: all.
     """
 
     trials: int | None = None
     time_s: float | None = None
     queued_only: bool = False
     most: int | None = None
+    only: frozenset[int] | None = None
+
+    def narrowed(self, only: Collection[int] | None) -> Budget:
+        """Returns the budget of a call that runs these trials, which somebody asked for, and no others."""
+        return self if only is None else replace(Budget(trials=0), only=frozenset(only))
+
+    def of_call(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """Returns the trials that the call is about."""
+        return [trial for trial in trials if self.only is None or origin_of(trial) in self.only]
+
+    def tally(self, trials: Iterable[FrozenTrial]) -> Tally:
+        """Counts them."""
+        return Tally.of(self.of_call(trials))
 
     def is_spent(self, tally: Tally, elapsed_s: float = 0.0) -> bool:
         """Says whether nothing more may be begun."""
@@ -121,6 +137,7 @@ class Budget:
     def share(self, tally: Tally, elapsed_s: float) -> float:
         """Returns the part of the budget that is used, from 0 to 1; of trials or time, what is nearer its end."""
         shares = [tally.finished / self.trials] if self.trials else []
+        shares += [tally.ended / len(self.only)] if self.only else []
         shares += [elapsed_s / self.time_s] if self.time_s else []
         return min(1.0, max(shares, default=0.0))
 

@@ -120,7 +120,7 @@ def claim(study: optuna.Study, paths: StudyPaths, budget: Budget, forecast: Fore
         OutOfTime: there is no use in starting any, now or later.
     """
     with queue_lock(paths):
-        trials = study.get_trials(deepcopy=False)
+        trials = budget.of_call(study.get_trials(deepcopy=False))
         tally = Tally.of(trials)
         if not budget.has_room(tally):
             return None

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from mnistnn.files import atomic_write
+from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS
 from sweeps.study.storage import origin_of
 
 if TYPE_CHECKING:
     import optuna
     import pandas
 
-__all__ = ["render", "to_json", "trials_frame", "write_csv"]
+__all__ = ["render", "source_of", "to_json", "trials_frame", "write_csv"]
 
 # What a user attribute is called in the table.
 _RESULTS = {
@@ -46,7 +47,10 @@ _SHOWN = (
     "epoch_s_estimate",
     "params",
     "baseline",
+    "from",
 )
+# Shown only where a trial has one.
+_RARE = ("baseline", "from")
 _HEADERS = {"epoch_s_estimate": "estimate"}
 _LAYOUTS = {
     "trial": "#{:03d}",
@@ -77,13 +81,13 @@ def trials_frame(study: optuna.Study) -> pandas.DataFrame:
     parameters = sorted({name for trial in trials for name in trial.params})
     clash = {name for name in parameters if name in _RESULTS.values()}
     rows = [_row(trial, clash) for trial in trials]
-    columns = ["trial", "state", *_RESULTS.values(), *(_column(name, clash) for name in parameters)]
+    columns = ["trial", "state", "from", *_RESULTS.values(), *(_column(name, clash) for name in parameters)]
     return pandas.DataFrame(rows, columns=columns)
 
 
 def render(frame: pandas.DataFrame) -> str:
     """Returns the columns that fit a terminal, as text."""
-    names = [name for name in _SHOWN if name != "baseline" or frame["baseline"].notna().any()]
+    names = [name for name in _SHOWN if name not in _RARE or frame[name].notna().any()]
     columns: list[list[str]] = []
     for name in names:
         layout = _LAYOUTS.get(name)
@@ -109,8 +113,24 @@ def write_csv(frame: pandas.DataFrame, path: Path) -> None:
         frame.to_csv(file, index=False, lineterminator="\n")
 
 
+def source_of(trial: FrozenTrial) -> str:
+    """Returns what a trial comes from where that is not the sampler: another trial, another study, or somebody."""
+    attributes = trial.user_attrs
+    if imported := attributes.get(IMPORTED):
+        return f"fork of {imported['study']} #{imported['trial']:03d}"
+    if extends := attributes.get(EXTENDS):
+        return f"{_number(extends['trial'])} +{extends['total'] - extends['epochs'][-1]} epochs"
+    if repeats := attributes.get(REPEATS):
+        return f"{_number(repeats['trial'])} seed {repeats['seed']}"
+    return "asked for" if attributes.get("asked") else ""
+
+
+def _number(trial: int | None) -> str:
+    return "one not here" if trial is None else f"#{trial:03d}"
+
+
 def _row(trial: FrozenTrial, clash: set[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"trial": origin_of(trial), "state": trial.state.name}
+    row: dict[str, Any] = {"trial": origin_of(trial), "state": trial.state.name, "from": source_of(trial) or None}
     row |= {column: trial.user_attrs.get(name) for name, column in _RESULTS.items()}
     if row["epochs"] is None and trial.intermediate_values:
         row["epochs"] = max(trial.intermediate_values)

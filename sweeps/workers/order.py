@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class Order:
         heartbeat_s: seconds between two signs of life, where the storage is a database.
         trials: the study's budget in trials.
         most: how many trials may have ended when this call ends.
+        only: the trials that this call is about, by the numbers that they began under; None: all.
         left_s: how long until its budget in time is used up, from when the order is read; None sets no limit.
         parent: the process that started the worker; when it is gone, the worker leaves. None: nobody did.
         tags: of every run.
@@ -44,6 +46,7 @@ class Order:
     heartbeat_s: int = 60
     trials: int | None = None
     most: int | None = None
+    only: list[int] | None = None
     left_s: float | None = None
     parent: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Order:
         storage: str | None,
         trials: int | None,
         most: int | None = None,
+        only: Collection[int] | None = None,
         heartbeat_s: int = 60,
     ) -> Order:
         """Returns the order for workers of this process."""
@@ -80,6 +84,7 @@ class Order:
             heartbeat_s=heartbeat_s,
             trials=trials,
             most=most,
+            only=None if only is None else sorted(only),
             parent=os.getpid(),
             tags=tags,
             inputs=_inputs(dataset),

@@ -42,13 +42,13 @@ class Outlook:
         self._running: dict[int, FrozenTrial] = {}
         self._marks: dict[int, tuple[int, float]] = {}  # when a trial was first seen with so many epochs done
         self.look()
-        self._finished_before = self.tally.finished
+        self._ended_before = self.tally.finished if budget.only is None else self.tally.ended
         self.failures_in_a_row = 0  # of this call
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing has ended yet."""
-        return not self._seen
+        """Whether nothing has ended yet of what the call is about."""
+        return not (self._seen if self._budget.only is None else self.tally.ended)
 
     def is_spent(self) -> bool:
         """Says whether the study's budget is used up."""
@@ -71,9 +71,11 @@ class Outlook:
             left.append(self._timeout_s - self._clock.call_s)
         if (time_left := self._budget.left_s(self._clock.total_s)) is not None:
             left.append(time_left)
-        done = self.tally.finished - self._finished_before
-        if self._budget.trials is not None and done:
-            left.append((self._budget.trials - self.tally.finished) * self._clock.call_s / done)
+        only, tally = self._budget.only, self.tally
+        total, ended = (self._budget.trials, tally.finished) if only is None else (len(only), tally.ended)
+        done = ended - self._ended_before
+        if total is not None and done:
+            left.append((total - ended) * self._clock.call_s / done)
         return min(left, default=None)
 
     @property
@@ -123,7 +125,7 @@ class Outlook:
             failed = trial.state == TrialState.FAIL and "reason" in trial.user_attrs  # without one, its worker died
             self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
             news.append((trial, is_best))
-        self.tally = Tally.of(trials)
+        self.tally = self._budget.tally(trials)
         self._running = {trial.number: trial for trial in trials if trial.state == TrialState.RUNNING}
         now = time.monotonic()
         for number, trial in self._running.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,7 @@ def run_study(
     timeout_s: float | None = None,
     trials: int | None = None,
     joins: bool = False,
+    choose: Callable[[optuna.Study], Collection[int]] | None = None,
     executor: str = "local",
     scheduler: str | None = None,
     heartbeat_s: int = HEARTBEAT_S,
@@ -83,6 +84,8 @@ def run_study(
         trials: how many trials may finish in this call.
         joins: True works beside others, wherever they are, on a study that was prepared before; False makes the study,
             and wants to be the only one.
+        choose: says, once nobody else runs the study, which trials that were asked for the call is about: it runs them
+            and no others, whatever is left of the budget, and their time is not the study's.
         executor: "local" starts the workers here, "dask" on a Dask cluster.
         scheduler: of the Dask cluster; by default one is made on this machine.
         heartbeat_s: seconds between two signs of life of a worker, where the storage is a database.
@@ -106,12 +109,13 @@ def run_study(
         open_it = join_study if joins else open_study
         study = open_it(config, open_storage(storage_url, paths, heartbeat_s=heartbeat_s), dataset.digest)
         bind_folder(study, paths)
-        budget = Budget(
+        whole = Budget(
             config.budget.trials,
             config.budget.time_s,
             queued_only=config.sampler.type == "grid",
             most=None if trials is None else Tally.of(study.get_trials(deepcopy=False)).ended + trials,
         )
+        budget = whole.narrowed(None if choose is None else choose(study))
         order = Order.of(
             config,
             root,
@@ -119,6 +123,7 @@ def run_study(
             storage=storage_url,
             trials=budget.trials,
             most=budget.most,
+            only=budget.only,
             heartbeat_s=heartbeat_s,
         )
         time_of = Clock(float(study.user_attrs.get("elapsed_s", 0.0)))
@@ -133,7 +138,7 @@ def run_study(
             scheduler=scheduler,
             joins=joins,
         )
-        run = _Run(config, root, paths, study, budget, time_of, pool, order, uri, timeout_s, progress, keeper)
+        run = _Run(config, root, paths, study, whole, budget, time_of, pool, order, uri, timeout_s, progress, keeper)
         try:
             return run.go()
         finally:
@@ -148,6 +153,7 @@ class _Run:
     root: Path
     paths: StudyPaths
     study: optuna.Study
+    whole: Budget  # the study's, and that of this call
     budget: Budget
     time_of: Clock
     pool: Executor
@@ -165,7 +171,7 @@ class _Run:
         outlook = Outlook(self.study, self.budget, self.time_of, self.timeout_s, self.config.budget.epochs)
         if outlook.is_spent():
             self.progress.note(f"study {self.config.name!r} has used up its budget: {outlook.standing}.")
-            self.keeper.end(outlook.tally, self.time_of.used_s)
+            self._close("budget")
             shipper, undelivered = self._shipper(0.0), 0
             if shipper.pending() or self._is_delivered_elsewhere():
                 shipper.start()
@@ -182,12 +188,9 @@ class _Run:
             finally:
                 self.pool.stop(is_urgent=lambda: len(self.signals) > 1)
                 recover(self.study, self.paths)  # those of workers that had to be killed
-                self.keeper.save(self.study, self.time_of.total_s)
+                self._save()
             self._show(outlook)
-            if outlook.is_spent():
-                self.keeper.end(outlook.tally, self.time_of.total_s)
-            else:
-                self.keeper.stop(stopped_by)
+            self._close(stopped_by)
             self.progress.close()
             call_s, total_s = self.time_of.call_s, self.time_of.total_s
             self._say_end(stopped_by, outlook)
@@ -228,8 +231,24 @@ class _Run:
                 return "failure"
             if now - saved >= _SAVE_S:
                 saved = now
-                self.keeper.save(self.study, self.time_of.total_s)
+                self._save()
             time.sleep(_TICK_S)  # no waiting on a lock, which a signal's handler could not get past
+
+    @property
+    def _study_s(self) -> float:
+        """The seconds of the study, which does not pay for trials beside its budget."""
+        return self.time_of.total_s if self.budget.only is None else self.time_of.used_s
+
+    def _save(self) -> None:
+        self.keeper.save(self.study, self._study_s)
+
+    def _close(self, stopped_by: str) -> None:
+        """Ends the study's own run where the study's budget is used up; else it waits to be gone on with."""
+        tally = Tally.of(self.study.get_trials(deepcopy=False))
+        if self.whole.is_spent(tally, self._study_s):
+            self.keeper.end(tally, self._study_s)
+        else:
+            self.keeper.stop(stopped_by)
 
     def _show(self, outlook: Outlook) -> None:
         for trial, is_best in outlook.look():
@@ -243,7 +262,10 @@ class _Run:
         )
 
     def _say_start(self, outlook: Outlook, requeued: list[int]) -> None:
-        limits = [f"{self.budget.trials} trials"] if self.budget.trials is not None else []
+        only = self.budget.only
+        limits = (
+            [f"{self.budget.trials if only is None else len(only)} trials"] if self.budget.trials is not None else []
+        )
         limits += [clock(self.budget.time_s)] if self.budget.time_s is not None else []
         count = self.pool.count
         self.progress.note(

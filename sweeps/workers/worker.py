@@ -74,7 +74,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     from sweeps.config import StudyConfig
     from sweeps.errors import StudyError
     from sweeps.paths import Paths
-    from sweeps.study.budget import Budget, Tally
+    from sweeps.study.budget import Budget
     from sweeps.study.claims import OutOfTime, Superseded, claim
     from sweeps.study.forecast import Forecast
     from sweeps.study.liveness import Heartbeat
@@ -116,7 +116,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         forecast=forecast,
     )
     # The parent keeps the time, and stops what still runs when it is up.
-    budget = Budget(order.trials, queued_only=config.sampler.type == "grid", most=order.most)
+    budget = Budget(order.trials, queued_only=config.sampler.type == "grid", most=order.most).narrowed(order.only)
     while not stop():
         for number in recover(study, study_paths):  # of workers on other machines too, whose parents nobody may start
             say(f"trial {number} was left behind by a worker that died, and is queued again")
@@ -125,7 +125,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         except OutOfTime:
             return
         if claimed is None:
-            tally = Tally.of(study.get_trials(deepcopy=False))
+            tally = budget.tally(study.get_trials(deepcopy=False))
             if budget.is_spent(tally) or budget.is_over(tally):
                 return
             time.sleep(_IDLE_S)

@@ -1,0 +1,91 @@
+"""Verbs that say which trials are better than others, and whether that is more than chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweeps.cli.options import duration, find_data, options, read_study, refuse_beside, show_as
+from sweeps.paths import Paths, project_root
+
+__all__ = ["compare", "repeat"]
+
+
+@click.command()
+@click.argument("study")
+@click.argument("first", type=click.IntRange(min=0), metavar="A")
+@click.argument("second", type=click.IntRange(min=0), metavar="B")
+@options("storage", "json")
+def compare(study: str, first: int, second: int, storage: str | None, as_json: bool) -> None:
+    """Compare trials A and B side by side.
+
+    Figures, parameters that differ, curves, cost; and whether one is more accurate than the other by more than chance,
+    by what both predicted for the validation images.
+    """
+    from sweeps.study.storage import load_study
+    from sweeps.views.compare import compare as compare_trials
+
+    name = read_study(study).name
+    paths = Paths(project_root()).study(name)
+    found = compare_trials(load_study(name, storage, paths), paths, first, second)
+    show_as(str(found), found.to_dict(), as_json)
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int]:
+    if value is None:
+        return []
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise click.BadParameter(f"it must be trials' numbers with commas between, such as 3,17, but got {value!r:.60}")
+    return [int(part) for part in parts]
+
+
+@click.command()
+@click.argument("study")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Repeat the N best.  [default: 5, or all]")
+@click.option("--trials", "numbers", callback=_numbers, metavar="A,B,...", help="Repeat these trials instead.")
+@click.option(
+    "--seeds", type=click.IntRange(2, 1000), default=5, show_default=True, metavar="N", help="Repeats of each trial."
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
+@click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
+@options("data_dir", "storage", "tracking_uri", "heartbeat", "json", "quiet")
+@click.pass_context
+def repeat(
+    ctx: click.Context,
+    /,
+    study: str,
+    numbers: list[int],
+    seeds: int,
+    data_dir: Path | None,
+    storage: str | None,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
+    """Train the best trials again by other seeds, and say which really differ.
+
+    Each repeat is a trial of its own, with the values of the one that it repeats. It is not pruned, the sampler does
+    not learn from it, and no budget pays for it. The same command goes on with what a signal stopped, and trains
+    nothing twice.
+    """
+    from sweeps.study.storage import load_study
+    from sweeps.views.repeats import compare_repeats
+    from sweeps.workers.repeat import run_repeats
+
+    if numbers:
+        refuse_beside(ctx, "--trials", "top")
+    name, root = read_study(study).name, project_root()
+    dataset = find_data(data_dir, chosen["quiet"])
+    where: dict[str, Any] = {
+        "root": root,
+        "dataset": dataset,
+        "numbers": numbers,
+        "seeds": seeds,
+        "storage_url": storage,
+    }
+    trials, summary = run_repeats(name, **where, **chosen)
+    found = compare_repeats(load_study(name, storage, Paths(root).study(name)), trials, seeds)
+    show_as(str(found), found.to_dict(), as_json)
+    return 0 if summary is None else summary.exit_code
