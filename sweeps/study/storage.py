@@ -15,6 +15,7 @@ from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.journal import check_journal, journal_path, open_journal
 from sweeps.study.liveness import HEARTBEAT_S
+from sweeps.study.sound import check_trials
 from sweeps.tracking.address import public, reason_of, sqlite_path
 
 if TYPE_CHECKING:
@@ -172,9 +173,11 @@ def load_study(
         raise missing
     storage = open_storage(url, paths, heartbeat_s=heartbeat_s)
     try:
-        return optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
     except KeyError:
         raise missing from None
+    check_trials(study)
+    return study
 
 
 def origin_of(trial: FrozenTrial | optuna.Trial) -> int:
