@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistnn.errors import CheckpointError
 from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, UInt8s
 from sweeps.ensemble.averaging import average
-from sweeps.ensemble.members import load_val_probs
+from sweeps.ensemble.members import are_probs, load_val_probs
 from sweeps.ensemble.probs import PROBS
 
 if TYPE_CHECKING:
@@ -84,8 +83,9 @@ def gather_ensemble(
 def _test(path: Path, report: EnsembleReport) -> tuple[Floats, NDArray[np.integer]] | None:
     try:
         arrays = read_arrays(path, ("ensemble", "test", "test_labels"))
-    except (OSError, ValueError, KeyError, CheckpointError):  # the other pictures can do without
+        owner, probs, labels = str(arrays["ensemble"]), arrays["test"], arrays["test_labels"]
+    except (OSError, ValueError, KeyError):  # the other pictures can do without
         return None
-    if str(arrays["ensemble"]) != report.digest or len(arrays["test"]) != len(arrays["test_labels"]):
+    if owner != report.digest or not are_probs(probs, len(labels)):
         return None
-    return np.asarray(arrays["test"], np.float32), arrays["test_labels"]
+    return np.asarray(probs, np.float32), labels

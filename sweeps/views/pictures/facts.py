@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Parameter", "Span", "StudyFacts", "TrialFacts", "gather"]
 
+_FEW = 6
+
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -92,7 +94,7 @@ class Parameter:
 
     Attributes:
         name: what it is called, without its Spec's name where that is clear.
-        choices: what it may be, in order, if it is one of a few; else empty.
+        choices: what it may be, in order, if it is one of a few, numbers of a short range included; else empty.
         low: the least it may be, if it is a number of a range; a baseline may lie outside.
         high: the greatest.
         log: whether the range is logarithmic.
@@ -285,6 +287,7 @@ def _parameter(name: str, seen: Sequence[BaseDistribution]) -> Parameter:
             high=max(each.high for each in ranges),
             log=any(each.log for each in ranges),
             is_whole=all(isinstance(each, IntDistribution) for each in ranges),
+            choices=_few(ranges),
             distribution=only,
         )
     choices: list[Any] = []
@@ -292,6 +295,16 @@ def _parameter(name: str, seen: Sequence[BaseDistribution]) -> Parameter:
         found = each.choices if isinstance(each, CategoricalDistribution) else ()
         choices += [value for value in found if not _is_in(value, choices)]
     return Parameter(name, choices=tuple(choices), distribution=only)
+
+
+def _few(ranges: Sequence[FloatDistribution | IntDistribution]) -> tuple[int, ...]:
+    """Returns the numbers that whole ranges allow, if they are so few that they are as good as choices."""
+    values: set[int] = set()
+    for each in ranges:
+        if not isinstance(each, IntDistribution) or each.high - each.low >= _FEW * each.step:
+            return ()
+        values.update(range(each.low, each.high + 1, each.step))
+    return tuple(sorted(values)) if len(values) <= _FEW else ()
 
 
 def _is_in(value: Any, known: Iterable[Any]) -> bool:

@@ -50,14 +50,15 @@ def draw_history(facts: StudyFacts) -> Figure:
     figure = new_figure(3.5)
     axes = figure.add_subplot()
     size = 5.5 if len(facts.trials) <= 60 else 4 if len(facts.trials) <= 200 else 2.6
-    for trials, look in (
+    looks: list[tuple[list[TrialFacts], dict[str, Any]]] = [
         ([t for t in complete if not t.is_baseline], {"marker": "o", "color": COMPLETE, "label": "complete"}),
         (
             [t for t in complete if t.is_baseline],
             {"marker": "D", "color": COMPLETE, "label": "baseline", "markerfacecolor": "white"},
         ),
         (pruned, {"marker": "v", "color": PRUNED, "label": "pruned"}),
-    ):
+    ]
+    for trials, look in looks:
         if trials:
             places = scale.place(trial.value or 0.0 for trial in trials)
             axes.plot([t.number for t in trials], places, linestyle="", markersize=size, **look)
@@ -142,7 +143,7 @@ def draw_epochs(facts: StudyFacts) -> Figure:
         name = f"best: {ranked[0].name}"
         handles += axes.plot(steps, scale.place(values), "-o", color=BEST, markersize=4, lw=2, label=name)
     if len(fine) > 1:
-        handles += [Line2D([], [], color=colours(0.1), label="good")]
+        handles += [Line2D([], [], color=colours(0.1), label="best tenth" if is_crowd else "good")]
         handles += [] if is_crowd else [Line2D([], [], color=colours(0.95), label="poor")]
     if rest:
         handles += [Line2D([], [], color=GREY, lw=0.7, label="others")]

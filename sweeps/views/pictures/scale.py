@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeps.views.pictures.style import number, plain_log_axis, spread
+from sweeps.views.pictures.style import log_marks, number, plain_log_axis, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,19 +48,26 @@ class Scale:
         """Returns a value in words."""
         return f"{100 * value:.2f} %" if self.is_share else f"{value:.4g}"
 
-    def dress(self, axes: Axes, which: str = "y") -> None:
-        """Makes an axis such a one, when all is on it."""
+    def dress(self, axes: Axes, which: str = "y", most: int = 7) -> None:
+        """Makes an axis such a one, when all is on it, with at most so many marks if it is logarithmic."""
+        from matplotlib.ticker import FixedLocator
+
         axis: Any = getattr(axes, f"{which}axis")
         set_scale, set_label = getattr(axes, f"set_{which}scale"), getattr(axes, f"set_{which}label")
         set_label(self.label)
         if self.is_log:
             set_scale("log")
             axes.autoscale_view()
-            plain_log_axis(axis)
+            plain_log_axis(axis, most)
         if self.is_error:
             axis.set_inverted(True)
         if self.is_share:
+            low, high = sorted(axis.get_view_interval())
             axis.set_major_formatter(self._percent)
+            if self.is_error:
+                axis.set_major_locator(FixedLocator(log_marks(low, high, most)))
+            elif high > 1:  # there are none beyond
+                getattr(axes, f"set_{which}lim")(None, 1.0 + 0.02 * (1.0 - low))
 
     def _percent(self, place: float, _: object = None) -> str:
         return f"{number(round(100 * (1 - place if self.is_error else place), 6))} %"

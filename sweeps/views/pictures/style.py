@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
@@ -25,6 +26,7 @@ __all__ = [
     "WIDTH",
     "NothingToDraw",
     "legend_above",
+    "log_marks",
     "new_figure",
     "number",
     "plain_log_axis",
@@ -55,7 +57,7 @@ BEST = PALETTE["black"]
 WIDTH = 5.6
 SMALL = 9.0
 _SIZE = 10.5
-_DPI = 170
+_DPI = 150
 
 # A picture has few hues; with a palette it takes a third of the bytes.
 _COLOURS = 96
@@ -93,6 +95,8 @@ _RC: dict[str, Any] = {
     "xtick.labelcolor": "black",
     "ytick.labelcolor": "black",
 }
+
+_FINE = tuple(1 + i / 10 for i in range(90))
 
 P = ParamSpec("P")
 
@@ -143,7 +147,8 @@ def to_png(figure: Figure, title: str = "") -> bytes:
 
     with style.context(["default", _RC]):
         if title:
-            figure.suptitle(title, x=0.012, ha="left")
+            place = {} if figure.get_layout_engine() else {"y": 1 - 0.08 / figure.get_figheight(), "va": "top"}
+            figure.suptitle(title, x=0.012, ha="left", **place)
         canvas: Any = figure.canvas
         canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
@@ -170,32 +175,39 @@ def legend_above(axes: Axes, handles: Sequence[Any] | None = None, *, columns: i
     """
     known = axes.get_legend_handles_labels()[0] if handles is None else handles
     if known:
-        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0}
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0}
         axes.legend(handles=known, ncols=min(columns, len(known)), **place)
 
 
-def plain_log_axis(axis: Any) -> None:
-    """Labels a logarithmic axis with plain numbers: 0.001, 0.002, 0.005 where there is little between its ends."""
-    import math
-
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+def plain_log_axis(axis: Any, most: int = 8) -> None:
+    """Labels a logarithmic axis with plain numbers (0.01, 0.02, 0.05), at most so many."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     low, high = sorted(axis.get_view_interval())
-    decades = math.log10(high / low) if low > 0 else 9.0
-    subs: Sequence[float] = (1.0, 2.0, 5.0) if decades < 2.6 else (1.0,)
-    if decades < 0.5:
-        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    marks = log_marks(low, high, most)
+    axis.set_major_locator(FixedLocator(marks))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FixedFormatter([number(mark) for mark in marks]))
 
 
-def plain_numbers(axis: Any) -> None:
-    """Labels a linear axis with plain numbers: 20k instead of 20000."""
+def log_marks(low: float, high: float, most: int) -> list[float]:
+    """Returns round numbers between two others, as many as there may be: decades, or also their halves and tenths."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for subs in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0), _FINE):
+        marks = [sub * 10.0**decade for decade in decades for sub in subs]
+        inside = [mark for mark in marks if low * 0.9999 <= mark <= high * 1.0001]
+        if len(inside) > most:
+            return found if len(found) > 1 else inside[:: -(-len(inside) // most)]
+        found = inside if len(inside) > len(found) else found
+    return found
+
+
+def plain_numbers(axis: Any, most: int = 6) -> None:
+    """Labels a linear axis with plain numbers, 20k instead of 20000, at most so many."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(6))
+    axis.set_major_locator(MaxNLocator(most))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 10))))
 
 
@@ -205,7 +217,7 @@ def number(value: float) -> str:
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= unit * 0.9999995 and (size >= 1e4 or unit > 1e3):
             return f"{value / unit:.3g}{name}"
-    if size and size < 1e-4:
+    if size and size < 9.995e-4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     return f"{value:.6g}"

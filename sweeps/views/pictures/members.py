@@ -1,0 +1,145 @@
+"""An ensemble and its members: how good each is, and how alike they are."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.ensemble.evaluate import Interval
+from sweeps.views.pictures.ensemble_facts import EnsembleFacts
+from sweeps.views.pictures.scale import Scale
+from sweeps.views.pictures.style import (
+    BEST,
+    COMPLETE,
+    GREY,
+    PALETTE,
+    SMALL,
+    NothingToDraw,
+    legend_above,
+    new_figure,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["agreement", "draw_agreement", "draw_members", "wilson"]
+
+_TEST = PALETTE["vermillion"]
+_Z = 1.959963984540054  # the normal quantile of 0.975
+_MOST_CELLS = 16  # members in a matrix whose cells can be read
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Returns a share of so many images with its 95 % interval, which never leaves 0 to 1.
+
+    Source: Wilson 1927; recommended by Brown, Cai and DasGupta 2001.
+    """
+    denominator = 1 + _Z**2 / count
+    centre = (share + _Z**2 / (2 * count)) / denominator
+    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / denominator
+    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+@styled
+def draw_members(facts: EnsembleFacts) -> Figure:
+    """Draws the accuracy of each member and of the ensemble with 95 % intervals, on validation and on test images."""
+    report = facts.report
+    rows = [("ensemble", report.title, report.scores)]
+    rows += [(f"#{e.member.number:03d}", f"{e.member.label} · weight {e.weight:.2g}", e.scores) for e in report.members]
+    figure = new_figure(1.3 + 0.52 * len(rows))
+    axes = figure.add_subplot()
+    scale = Scale("accuracy, with 95 % intervals", is_share=True)
+    parts = (("validation_images", "val", COMPLETE, "o", "validation"), ("test_images", "test", _TEST, "s", "test"))
+    for key, part, colour, marker, name in parts:
+        intervals = [wilson(getattr(scores, part).accuracy, int(report.data[key])) for *_, scores in rows]
+        shift = 0.08 if part == "val" else 0.28
+        axes.errorbar(
+            [each.estimate for each in intervals],
+            [row + shift for row in range(len(rows))],
+            xerr=[
+                [each.estimate - each.low for each in intervals],
+                [each.high - each.estimate for each in intervals],
+            ],
+            fmt=marker,
+            color=colour,
+            markersize=5.5,
+            elinewidth=1.4,
+            capsize=2.5,
+            label=f"{name}, {int(report.data[key]):,} images",
+        )
+    left, right = axes.get_xlim()
+    for row, (_, label, _) in enumerate(rows):
+        axes.text(0.005, row - 0.16, label, fontsize=SMALL - 0.5, color=GREY, transform=axes.get_yaxis_transform())
+    axes.axhspan(-0.45, 0.48, color=PALETTE["yellow"], alpha=0.25, lw=0)
+    axes.set_xlim(left, min(right, 1.0 + 0.02 * (1 - left)))
+    axes.set_yticks([row + 0.18 for row in range(len(rows))], [name for name, *_ in rows])
+    axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(len(rows) - 0.45, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    scale.dress(axes, "x")
+    legend_above(axes)
+    return figure
+
+
+def agreement(facts: EnsembleFacts) -> NDArray[np.float64]:
+    """Returns for each two members, and the ensemble as the last, on which share of the validation images they agree.
+
+    Shape: → (M + 1, M + 1)
+    """
+    answers = np.concatenate([facts.member_probs, facts.probs[None]]).argmax(axis=2)  # (M + 1, N)
+    return np.stack([(answers == row).mean(axis=1) for row in answers])
+
+
+@styled
+def draw_agreement(facts: EnsembleFacts) -> Figure:
+    """Draws on which share of the validation images each two members give the same answer.
+
+    Raises:
+        NothingToDraw: there is only one member.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    shares = agreement(facts)
+    if len(shares) < 3:
+        raise NothingToDraw("the ensemble has only one member.")
+    names = [*facts.names, "ensemble"]
+    count = len(names)
+    shown = np.ma.masked_where(np.triu(np.ones((count, count), bool)), 100 * shares)[1:, :-1]
+    figure = new_figure(4.6)
+    axes = figure.add_subplot()
+    least = float(shown.min())
+    picture = axes.imshow(shown, cmap="cividis", vmin=least, vmax=max(float(shown.max()), least + 1e-3))
+    if count <= _MOST_CELLS:
+        middle = (least + float(shown.max())) / 2
+        for (row, column), share in np.ndenumerate(shown.data):
+            if column <= row:
+                colour = "white" if share <= middle else "black"
+                size = SMALL if count <= 9 else SMALL - 3
+                axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=size, color=colour)
+    tilt = 0 if count <= 7 else 90
+    axes.set_xticks(range(count - 1), names[:-1], rotation=tilt)
+    axes.set_yticks(range(count - 1), names[1:])
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="same answer, % of the validation images")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    bar.outline.set_visible(False)
+    axes.text(0.98, 0.98, _joint(facts), transform=axes.transAxes, ha="right", va="top", fontsize=SMALL, color=BEST)
+    return figure
+
+
+def _joint(facts: EnsembleFacts) -> str:
+    answers = facts.member_probs.argmax(axis=2)
+    same = int((answers == answers[0]).all(axis=0).sum())
+    wrong = int((answers != facts.labels).all(axis=0).sum())
+    return f"all agree on {same:,}\nof {len(facts.labels):,} images;\nall are wrong on {wrong:,}"
