@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from sweeps.errors import StudyError
-from sweeps.study.lineage import EXTENDS
+from sweeps.study.lineage import EXTENDS, REPEATS
 from sweeps.study.storage import origin_of
 
 __all__ = ["Snapshot"]
@@ -152,6 +152,9 @@ def _check(snapshot: Snapshot) -> None:
         extends = trial.user_attrs.get(EXTENDS, {"trial": 0})
         if type(extends["trial"]) is not int or not 0 <= extends["trial"] < len(snapshot.trials):
             raise ValueError("what a trial goes on with")
+        repeats = trial.user_attrs.get(REPEATS, {"trial": None})
+        if repeats["trial"] is not None and (type(repeats["trial"]) is not int or repeats["trial"] < 0):
+            raise ValueError("what a trial repeats")
 
 
 class _Lines(BaseJournalBackend):
