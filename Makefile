@@ -14,7 +14,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep ui serve train submission verify test test-fast soak bench bench-sweep race lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep report ui serve train submission verify test test-fast soak bench bench-sweep race lint lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -62,6 +62,9 @@ submission: $(RUNTIME) ## write a study's submission again (STUDY=default, INPUT
 
 verify: $(RUNTIME) ## make a submission again and compare (MANIFEST=submission.csv.manifest.json, INPUT=images)
 	@$(PY) -m sweeps verify '$(or $(MANIFEST),submission.csv.manifest.json)' $(if $(INPUT),--input '$(INPUT)')
+
+report: $(RUNTIME) ## write what came of a study, and whether to believe it, into one HTML file (STUDY=default)
+	@$(PY) -m sweeps report $(STUDY) $(ARGS)
 
 ui: $(RUNTIME) ## open MLflow on what was tracked
 	@$(PY) -m sweeps ui $(ARGS)

@@ -29,6 +29,7 @@ main.add_section(
     studies.init,
     studies.worker,
     studies.trials,
+    studies.report,
     comparison.compare,
     comparison.repeat,
     studies.enqueue,

@@ -24,7 +24,7 @@ from sweeps.cli.options import (
 )
 from sweeps.paths import Paths, project_root
 
-__all__ = ["enqueue", "extend", "fork", "init", "run", "trials", "ui", "worker"]
+__all__ = ["enqueue", "extend", "fork", "init", "report", "run", "trials", "ui", "worker"]
 
 
 def _searchable() -> Sequence[Section]:
@@ -132,6 +132,27 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
     if csv is not None:
         write_csv(frame, csv)
     show(to_json(frame) if as_json else render(frame))
+
+
+@click.command()
+@click.argument("study")
+@click.option("--output", type=PATH, metavar="FILE", help="[default: STUDY-report.html at the top]")
+@options("storage", "tracking_uri", "json", "quiet")
+def report(
+    study: str, output: Path | None, storage: str | None, tracking_uri: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Write what came of a study into one HTML file.
+
+    It says what won and whether to believe it, with pictures, all trials, and what it takes to do it again. The file
+    needs no network and nothing beside it; a copy becomes an artifact of the study's run in MLflow. Nothing is trained,
+    and no test image is opened.
+    """
+    from sweeps.views.report import write_report
+
+    name, log = read_study(study).name, log_to(quiet)
+    stores = {"storage_url": storage, "tracking_uri": tracking_uri}
+    written = write_report(name, root=project_root(), output=output, echo=log, **stores)
+    show_as(written.text(), written.to_dict(), as_json)
 
 
 @click.command()

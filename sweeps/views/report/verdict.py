@@ -1,0 +1,112 @@
+"""The answer, in one line and two sentences that need no knowledge of statistics or of networks."""
+
+from __future__ import annotations
+
+from sweeps.views.report.facts import Curse, Effort, EnsembleFacts, Opening, WinnerFacts
+from sweeps.views.report.statistics import difference, share_interval
+from sweeps.views.report.words import count, percent, points, times
+
+__all__ = ["headline", "verdict"]
+
+
+def headline(winner: WinnerFacts | None, ensemble: EnsembleFacts | None, effort: Effort) -> str:
+    """Returns what won, in one line."""
+    if ensemble is not None and winner is not None:
+        if ensemble.leads and len(ensemble.members) > 1:
+            who, share = f"an ensemble of {len(ensemble.members)} networks", ensemble.test_accuracy.estimate
+        else:
+            who, share = f"one network (trial #{ensemble.best.number:03d})", ensemble.best.test_accuracy
+        return f"{percent(share)} of unseen digits read right, by {who}"
+    if winner is not None and winner.trial.val_accuracy is not None:
+        who = f"one network (trial {winner.trial.name})"
+        return f"{percent(winner.trial.val_accuracy)} of the validation digits read right, by {who}"
+    if winner is not None:
+        return f"Trial {winner.trial.name} is the best so far"
+    if effort.running or effort.waiting:
+        return "No trial has finished yet"
+    return "No trial came to its end, so there is no winner" if effort.trials else "There are no trials yet"
+
+
+def verdict(
+    winner: WinnerFacts | None,
+    ensemble: EnsembleFacts | None,
+    curse: Curse | None,
+    effort: Effort,
+    openings: tuple[Opening, ...],
+) -> tuple[str, str]:
+    """Returns what won, and whether to believe it: a sentence each."""
+    if winner is None or curse is None:
+        return _nothing(effort)
+    if ensemble is None:
+        return _alone(winner, curse, effort)
+    return _what_won(ensemble, effort), _whether(ensemble, openings)
+
+
+def _nothing(effort: Effort) -> tuple[str, str]:
+    if not effort.trials:
+        return "Nothing was trained.", "So there is nothing to believe yet."
+    ended = f"{effort.pruned + effort.diverged} stopped early and {effort.failed} failed"
+    open_ones = effort.running + effort.waiting
+    left = f"; {count(open_ones, 'is', 'are')} still to come to an end" if open_ones else ""
+    return (
+        f"Of {count(effort.trials, 'trial')}, {ended}{left}.",
+        "Without a finished trial there is nothing to believe.",
+    )
+
+
+def _alone(winner: WinnerFacts, curse: Curse, effort: Effort) -> tuple[str, str]:
+    trial = winner.trial
+    images = f"{winner.images:,} " if winner.images else ""
+    figure = ""
+    if trial.val_accuracy is not None:
+        figure = f": it reads {percent(trial.val_accuracy)} of the {images}validation digits correctly"
+    if effort.complete == 1:
+        won = f"Trial {trial.name} ({trial.label}) is the only network that was trained to its end{figure}."
+    else:
+        won = f"Trial {trial.name} ({trial.label}) is the best of {curse.trials} networks trained to their end{figure}."
+    if curse.trials == 1:
+        return won, (
+            "No rival was beaten by luck, but the epoch that was kept was chosen by the same digits, and no test digit "
+            "has been read yet."
+        )
+    luck = curse.optimism if curse.optimism is not None else curse.expected
+    less = [] if luck is None else [f"expect about {points(luck)} less on new ones"]
+    less += [f"{curse.ties} of its {count(curse.compared - 1, 'rival')} cannot be told from it"] if curse.ties else []
+    start = "Take that as a little too good, for the same digits chose it"
+    return won, f"{start}{': ' if less else ''}{', and '.join(less)}; no test digit has been read yet."
+
+
+def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
+    best, gain, number = ensemble.best, ensemble.test_gain, len(ensemble.members)
+    tried = f"Of {count(effort.complete + effort.pruned + effort.diverged, 'network')} tried"
+    digits, alone = f"{ensemble.test_images:,} test digits", percent(ensemble.best_test_accuracy.estimate)
+    together = percent(ensemble.test_accuracy.estimate)
+    chance = ", a difference that may be chance" if gain.low <= 0 <= gain.high else ""
+    if number == 1 or not ensemble.leads:
+        won = f"{tried}, #{best.number:03d} ({best.label}) won: it reads {alone} of {digits} correctly"
+        others = f", and averaging it with {count(number - 1, 'other')} did not help ({together}{chance})"
+        return f"{won}{others if number > 1 else ''}."
+    surprise = (
+        " (better than together by more than chance, but the test digits may not choose)" if gain.high < 0 else ""
+    )
+    return (
+        f"{tried}, {number} averaged won: together they read {together} of {digits} correctly, the best of them alone "
+        f"(#{best.number:03d}) {alone}{surprise or chance}."
+    )
+
+
+def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
+    if ensemble.leads:
+        tested, validated = ensemble.test_accuracy, ensemble.val_accuracy
+    else:
+        tested = ensemble.best_test_accuracy
+        validated = share_interval(ensemble.best.val_accuracy, ensemble.validation_images)
+    opened = f"they were opened {times(len(openings))}" if openings else "no opening of them is noted"
+    trust = f"Believe {percent(tested.low)} to {percent(tested.high)} for new digits like these: the test digits chose "
+    trust += f"nothing, {opened}"
+    gap = difference(validated, tested)
+    if gap.low <= 0 <= gap.high:
+        return f"{trust}, and they agree with the validation digits to within chance."
+    if gap.estimate < 0:
+        return f"{trust}, and they turned out easier than the validation digits (by {points(-gap.estimate)})."
+    return f"{trust}; the validation digits, which did choose, had promised {points(gap.estimate)} more."
