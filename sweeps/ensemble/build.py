@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from mnistnn.data import Dataset
 from mnistnn.errors import InputError, OutputError
 from mnistnn.files import sha256_bytes
-from mnistnn.types import Floats, UInt8s
+from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble, average
+from sweeps.ensemble.choice import Choice, choose
 from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
-from sweeps.ensemble.members import best_members, finished_trials, load_network, load_val_probs
+from sweeps.ensemble.members import load_network
 from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
-from sweeps.ensemble.selection import METHODS, check_method
+from sweeps.ensemble.selection import check_method
 from sweeps.ensemble.tracking import deliver_trials, track
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
@@ -100,31 +101,10 @@ def build_ensemble(
         lock.release()
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """What the validation images chose.
-
-    Attributes:
-        ensemble: the members and their weights.
-        method: how they were weighed.
-        probs: the members' outputs for the validation images.
-        labels: the validation labels.
-        considered: how many of the best trials there were to choose from.
-        finished: how many trials had finished.
-    """
-
-    ensemble: Ensemble
-    method: str
-    probs: list[Floats]
-    labels: UInt8s
-    considered: int
-    finished: int
-
-
 def _choose(
     config: StudyConfig, paths: StudyPaths, dataset: Dataset, top: int | None, method: str, storage_url: str | None
-) -> _Chosen:
-    from sweeps.study.storage import load_study, origin_of
+) -> Choice:
+    from sweeps.study.storage import load_study
 
     study = load_study(config.name, storage_url, paths)
     seen = str(study.user_attrs.get("data_digest", dataset.digest))
@@ -133,17 +113,10 @@ def _choose(
             f"study {config.name!r} must be evaluated on the data it was run on (digest {seen[:12]}), but got other "
             f"data ({dataset.digest[:12]}); name the same --data-dir."
         )
-    attempts = [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued")]
-    finished = finished_trials({origin_of(trial): trial for trial in attempts})
-    members = best_members(config.name, finished, paths, top=top, default=config.ensemble.top)
-    labels = dataset.split(config.seed)[1].take()[1]
-    probs = [load_val_probs(member, paths, labels) for member in members]
-    weights = METHODS[method](probs, labels)
-    kept = [index for index, weight in enumerate(weights) if weight > 0]
-    ensemble = Ensemble(config.name, tuple(members[i] for i in kept), tuple(float(weights[i]) for i in kept), paths)
-    for member in ensemble.members:
+    chosen = choose(study, config, paths, top=top, method=method, labels=dataset.split(config.seed)[1].take()[1])
+    for member in chosen.ensemble.members:
         load_network(member, paths)  # what is damaged shall be found before the test images are opened
-    return _Chosen(ensemble, method, [probs[i] for i in kept], labels, len(members), len(finished))
+    return chosen
 
 
 def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport | None:
@@ -158,7 +131,7 @@ def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport
     return report if same else None
 
 
-def _evaluate(chosen: _Chosen, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:
+def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:
     """Scores members and ensemble. This opens the test images, now that nothing is left to choose."""
     ensemble, labels = chosen.ensemble, chosen.labels
     test = dataset.open_test(f"ensemble of study {ensemble.study}", ledger)
@@ -202,7 +175,7 @@ def _evaluate(chosen: _Chosen, dataset: Dataset, folder: Path, ledger: Path) -> 
     )
 
 
-def _gain(labels: UInt8s, ours: Floats, best: Floats) -> Gain:
+def _gain(labels: Ints, ours: Floats, best: Floats) -> Gain:
     return Gain(accuracy_gain(labels, ours, best), loss_gain(labels, ours, best))
 
 

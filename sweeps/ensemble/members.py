@@ -32,6 +32,7 @@ __all__ = [
     "load_network",
     "load_predictions",
     "load_val_probs",
+    "member_of",
 ]
 
 #: The images that a member predicts at once: enough for the matrix products, few enough for the caches.
@@ -110,10 +111,11 @@ def best_members(
             f"finished {plural}; ask for {len(finished)} or run it longer."
         )
     ranked = sorted(finished.items(), key=lambda item: (item[1].user_attrs["val_loss"], item[0]))
-    return [_member(number, trial, paths) for number, trial in ranked[: top or default]]
+    return [member_of(number, trial, paths) for number, trial in ranked[: top or default]]
 
 
-def _member(number: int, trial: Trial, paths: StudyPaths) -> Member:
+def member_of(number: int, trial: Trial, paths: StudyPaths) -> Member:
+    """Returns a finished trial as a member, with what it recorded of itself."""
     attrs = trial.user_attrs
     return Member(
         number=number,
