@@ -14,26 +14,14 @@ from sweeps.study.searched import searched
 __all__ = ["make_pruner"]
 
 
-class _OfTheSearch(BasePruner):
-    """Measures a trial by what the search tried, and not by repeats."""
+class _Median(MedianPruner):
+    """Measures a trial by what the search tried, and not by repeats.
+
+    The other pruners need not be told: only those trials are on their rungs that asked whether to go on.
+    """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        return super().prune(searched(study), trial)  # type: ignore[safe-super]  # of the pruner that stands after it
-
-
-class _Median(_OfTheSearch, MedianPruner):
-    pass
-
-
-class _Halving(_OfTheSearch, SuccessiveHalvingPruner):
-    pass
-
-
-class _Hyperband(HyperbandPruner):
-    """The same, of whose brackets each reads the storage anew."""
-
-    def _create_bracket_study(self, study: Study, bracket_id: int) -> Study:
-        return searched(super()._create_bracket_study(study, bracket_id))
+        return super().prune(searched(study), trial)
 
 
 def make_pruner(config: StudyConfig) -> BasePruner:
@@ -47,7 +35,7 @@ def make_pruner(config: StudyConfig) -> BasePruner:
             n_min_trials=pruner.min_trials,
         )
     if isinstance(pruner, SuccessiveHalving):
-        return _Halving(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor)
+        return SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor)
     if isinstance(pruner, Hyperband):
         return _hyperband(pruner, config.budget.epochs)
     return NopPruner()
@@ -59,7 +47,7 @@ def _hyperband(config: Hyperband, epochs: int) -> HyperbandPruner:
     It makes them when it is first asked to prune, and before that takes all trials for one bracket: a process that
     goes on with a study would then propose other trials than one that had never stopped.
     """
-    pruner = _Hyperband(
+    pruner = HyperbandPruner(
         min_resource=min(config.min_epochs, epochs), max_resource=epochs, reduction_factor=config.reduction_factor
     )
     verbosity = optuna.logging.get_verbosity()

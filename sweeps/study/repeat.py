@@ -110,7 +110,7 @@ def _queue(study: optuna.Study, base: FrozenTrial, seed: int, epochs: int) -> in
         "origin": origin,
         "epochs": [stage.until for stage in earlier],
         "plans": [stage.plan for stage in earlier],
-        "total": int(base.user_attrs.get("epochs_run", last.until)),  # its own, whatever the study's file says by now
+        "total": last.until,
     }
     attributes = {"asked": True, "overrides": base.user_attrs.get("overrides", {}), REPEATS: repeats}
     return queue(study, base.params, attributes, params=base.params, distributions=base.distributions)
