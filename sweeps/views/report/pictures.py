@@ -36,12 +36,15 @@ def study_images(study: optuna.Study, paths: StudyPaths, say: Callable[[str], ob
 
 
 def ensemble_images(paths: StudyPaths) -> list[Image]:
-    """Returns the pictures that were drawn when the ensemble was built, as far as they are there."""
+    """Returns the pictures that were drawn when the ensemble was built, as far as they are there.
+
+    Its confusions are left out: the page has them as a table.
+    """
     from sweeps.views.pictures.catalogue import ENSEMBLE
 
     images = []
     for picture in ENSEMBLE:
-        data = _read(paths.ensemble / f"{picture.name}.png")
+        data = b"" if picture.name == "confusion" else _read(paths.ensemble / f"{picture.name}.png")
         if data:
             images.append(Image(title=picture.title, caption=picture.caption, png=data))
     return images

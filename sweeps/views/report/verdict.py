@@ -90,8 +90,8 @@ def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
         " (better than together by more than chance, but the test digits may not choose)" if gain.high < 0 else ""
     )
     return (
-        f"{tried}, {number} averaged won: together they read {together} of {digits} correctly, the best of them alone "
-        f"(#{best.number:03d}) {alone}{surprise or chance}."
+        f"{tried}, the average of {number} won: together they read {together} of {digits} correctly, the best of them "
+        f"alone (#{best.number:03d}) {alone}{surprise or chance}."
     )
 
 

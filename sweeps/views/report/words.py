@@ -63,8 +63,8 @@ def change(value: float, digits: int = 4) -> str:
 
 
 def change_interval(interval: Interval, digits: int = 2, scale: float = 100.0) -> str:
-    """Returns a difference with its interval: +0.12 [−0.03, +0.27]."""
-    low, high = scale * interval.low, scale * interval.high
+    """Returns a difference with its interval: +0.12 [−0.03, +0.27]; with a scale below zero, the other way round."""
+    low, high = sorted((scale * interval.low, scale * interval.high))
     return f"{change(scale * interval.estimate, digits)} [{change(low, digits)}, {change(high, digits)}]"
 
 
@@ -109,7 +109,7 @@ def when(time: str) -> str:
 
 def words(name: str) -> str:
     """Returns a name as people write it: "learning rate"."""
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace(".", " ")
 
 
 def sampler(name: str) -> str:
