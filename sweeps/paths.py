@@ -85,6 +85,11 @@ class StudyPaths:
         return self.folder / "parent"
 
     @property
+    def pictures(self) -> Path:
+        """The pictures of the study, drawn when a `run` of it ends."""
+        return self.folder / "pictures"
+
+    @property
     def trials(self) -> Path:
         """One folder a trial."""
         return self.folder / "trials"

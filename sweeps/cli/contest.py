@@ -6,12 +6,15 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
+
+if TYPE_CHECKING:
+    from sweeps.ensemble.record import EnsembleReport
 
 __all__ = ["ensemble", "serve", "submit", "verify"]
 
@@ -20,13 +23,14 @@ __all__ = ["ensemble", "serve", "submit", "verify"]
 @click.argument("study")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
 @click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
-@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+@options("data_dir", "storage", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
 def ensemble(
     study: str,
     data_dir: Path | None,
     storage: str | None,
     overrides: Sequence[str],
     seed: int | None,
+    pictures: bool,
     as_json: bool,
     quiet: bool,
     **chosen: Any,
@@ -39,8 +43,16 @@ def ensemble(
     from sweeps.ensemble import as_text, build_ensemble
 
     config = read_study(study, overrides, seed)
-    chosen |= {"storage_url": storage, "echo": log_to(quiet)}
-    report = build_ensemble(config, root=project_root(), dataset=find_data(data_dir, quiet), **chosen)
+    root, dataset, say = project_root(), find_data(data_dir, quiet), log_to(quiet)
+
+    def draw(report: EnsembleReport, folder: Path) -> Sequence[str]:
+        from sweeps.views.pictures.kept import keep_ensemble_pictures  # when there is something to draw
+
+        paths = Paths(root).study(config.name)
+        return keep_ensemble_pictures(report, paths, dataset, folder, seed=config.seed, say=say)
+
+    chosen |= {"storage_url": storage, "draw": draw if pictures else None, "echo": say}
+    report = build_ensemble(config, root=root, dataset=dataset, **chosen)
     show_as(as_text(report), report.to_dict(), as_json)
     if report.untracked:
         click.echo(f"error: {report.untracked}", err=True)

@@ -208,6 +208,12 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
         "--seed", type=click.IntRange(min=0), metavar="N", help="What everything random derives from."
     ),
     "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    "pictures": click.option(
+        "--pictures/--no-pictures",
+        default=True,
+        envvar="SWEEPS_PICTURES",
+        help="Draw what came of it at the end.  [default: pictures, unless SWEEPS_PICTURES=0]",
+    ),
     "quiet": click.option("--quiet", "-q", is_flag=True, help="Show no progress."),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,11 @@ from sweeps.cli.options import (
 )
 from sweeps.paths import Paths, project_root
 
+if TYPE_CHECKING:
+    import optuna
+
+    from sweeps.paths import StudyPaths
+
 __all__ = ["enqueue", "extend", "fork", "init", "report", "run", "trials", "ui", "worker"]
 
 
@@ -33,6 +38,12 @@ def _searchable() -> Sequence[Section]:
     return searchable()
 
 
+def _draw(study: optuna.Study, paths: StudyPaths, *args: Any) -> Sequence[str]:
+    from sweeps.views.pictures.kept import keep_study_pictures  # when there is something to draw
+
+    return keep_study_pictures(study, paths, *args)
+
+
 @click.command(cls=VerbWithNames, names=_searchable)
 @click.argument("study")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
@@ -40,7 +51,7 @@ def _searchable() -> Sequence[Section]:
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
 @click.option("--executor", type=click.Choice(["local", "dask"]), default="local", help="Where workers run.")
 @click.option("--scheduler", metavar="URL", help="Dask's: tcp://HOST:PORT.  [default: a cluster on this machine]")
-@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "json", "quiet")
+@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "pictures", "json", "quiet")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -50,6 +61,7 @@ def run(
     storage: str | None,
     overrides: Sequence[str],
     seed: int | None,
+    pictures: bool,
     **chosen: Any,
 ) -> int:
     """Run a study, or go on with it.
@@ -64,6 +76,7 @@ def run(
     as_json = chosen.pop("as_json")
     config = read_study(study, overrides, seed)
     dataset = find_data(data_dir, chosen["quiet"])
+    chosen["finish"] = _draw if pictures else None
     summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
     show_as(str(summary), summary.to_dict(), as_json)
     return summary.exit_code
@@ -99,9 +112,15 @@ def init(
 @click.argument("study")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="Leave after this time.")
-@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "json", "quiet")
+@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "pictures", "json", "quiet")
 def worker(
-    study: str, data_dir: Path | None, storage: str | None, overrides: Sequence[str], seed: int | None, **chosen: Any
+    study: str,
+    data_dir: Path | None,
+    storage: str | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    pictures: bool,
+    **chosen: Any,
 ) -> int:
     """Work on a prepared study, beside any number of others.
 
@@ -113,6 +132,7 @@ def worker(
     as_json = chosen.pop("as_json")
     config = read_study(study, overrides, seed)
     dataset = find_data(data_dir, chosen["quiet"])
+    chosen["finish"] = _draw if pictures else None
     summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, joins=True, **chosen)
     show_as(str(summary), summary.to_dict(), as_json)
     return summary.exit_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Echo", "build_ensemble", "to_stderr"]
 
 Echo = Callable[[str], object]
+#: Draws an ensemble into a folder, which holds its predictions, and returns the names of the pictures.
+Draw = Callable[[EnsembleReport, Path], Sequence[str]]
 
 
 def to_stderr(line: str) -> None:
@@ -49,6 +51,7 @@ def build_ensemble(
     method: str | None = None,
     storage_url: str | None = None,
     tracking_uri: str | None = None,
+    draw: Draw | None = None,
     echo: Echo = to_stderr,
 ) -> EnsembleReport:
     """Builds the study's ensemble from its best trials, scores it, tracks it and makes it the study's champion.
@@ -64,6 +67,7 @@ def build_ensemble(
         method: "mean" or "greedy"; by default the study's.
         storage_url: where the trials are; by default the study's own journal.
         tracking_uri: MLflow's store; by default the project's own.
+        draw: makes the pictures of an ensemble that has none yet.
         echo: takes lines of progress.
 
     Returns:
@@ -96,6 +100,8 @@ def build_ensemble(
         else:
             echo(f"ensemble of {count}: as it was before; the test images were not opened again")
         report = replace(report, considered=chosen.considered, finished=chosen.finished)
+        if draw is not None and not any(folder.glob("*.png")):
+            _draw(report, folder, draw, echo)
         return _save_and_track(report, folder, config, dataset, tracking_uri, root)
     finally:
         lock.release()
@@ -179,6 +185,15 @@ def _gain(labels: Ints, ours: Floats, best: Floats) -> Gain:
     return Gain(accuracy_gain(labels, ours, best), loss_gain(labels, ours, best))
 
 
+def _draw(report: EnsembleReport, folder: Path, draw: Draw, echo: Echo) -> None:
+    """Draws the ensemble, which is whole without pictures."""
+    try:
+        draw(report, folder)
+    except Exception as error:  # matplotlib's, Pillow's, a full disk
+        reason = next(iter(str(error).splitlines()), "")
+        echo(f"warning: the ensemble was not drawn ({type(error).__name__}: {reason}).")
+
+
 def _save_and_track(
     report: EnsembleReport, folder: Path, config: StudyConfig, dataset: Dataset, tracking_uri: str | None, root: Path
 ) -> EnsembleReport:
@@ -191,11 +206,15 @@ def _save_and_track(
     except TrackingError as error:
         untracked = str(error)
     write_files(report, folder)
-    for name in FILES:
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    for path in paths.ensemble.glob("*.png"):
+        if path.name not in pictures:  # it shows another ensemble
+            path.unlink(missing_ok=True)
+    for name in (*pictures, *FILES):
         copy_file(folder / name, paths.ensemble / name)
     if untracked is None:
         try:
-            return track(report, folder, FILES, config, dataset, uri=uri, root=root, paths=paths)
+            return track(report, folder, FILES, pictures, config, dataset, uri=uri, root=root, paths=paths)
         except TrackingError as error:
             untracked = str(error)
     reason = f"the ensemble of study {report.study!r} was built and saved, but not tracked: {untracked}"

@@ -1,10 +1,9 @@
-"""The report on an ensemble: as text for a terminal, as Markdown, and the confusion matrix as CSV and picture."""
+"""The report on an ensemble: as text for a terminal, as Markdown, and the confusion matrix as CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from mnistnn.files import atomic_write
 from sweeps.ensemble.evaluate import Interval
@@ -14,7 +13,7 @@ from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_re
 __all__ = ["FILES", "as_markdown", "as_text", "copy_file", "write_files"]
 
 #: An ensemble's files. The record comes last: where it is, the others are.
-FILES = (PROBS, "confusion.png", "confusion.csv", "report.md", RECORD)
+FILES = (PROBS, "confusion.csv", "report.md", RECORD)
 
 _SHOWN_CONFUSIONS = 5
 
@@ -84,8 +83,6 @@ def write_files(report: EnsembleReport, folder: Path) -> None:
     Raises:
         OutputError: one cannot be written.
     """
-    with atomic_write(folder / "confusion.png") as picture:
-        _draw_confusion(report, picture)
     for name, text in (("confusion.csv", _confusion_csv(report)), ("report.md", as_markdown(report))):
         with atomic_write(folder / name, "w") as file:
             file.write(text)
@@ -103,33 +100,6 @@ def _confusion_csv(report: EnsembleReport) -> str:
     header = ",".join(["label", *(f"predicted_{i}" for i in range(len(report.confusion)))])
     rows = [",".join(map(str, [label, *row])) for label, row in enumerate(report.confusion)]
     return "\n".join([header, *rows]) + "\n"
-
-
-def _draw_confusion(report: EnsembleReport, file: IO[bytes]) -> None:
-    """Draws the confusion matrix as PNG. Only errors are coloured: beside the diagonal they would all look alike."""
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    counts = np.array(report.confusion)
-    errors = np.ma.masked_where(np.eye(len(counts), dtype=bool), counts)
-    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    most = max(1, int(errors.max()))
-    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=most)
-    for label, row in enumerate(counts):
-        for predicted, count in enumerate(row):
-            if count:
-                is_dark = label != predicted and count > 0.6 * most
-                colour = "white" if is_dark else "black"
-                axes.text(predicted, label, str(count), ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(counts)))
-    axes.set_yticks(range(len(counts)))
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("label")
-    axes.set_title(f"{report.title}: {report.scores.test.accuracy:.2%} of {counts.sum():,} test images", fontsize=10)
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 
 def _gains(report: EnsembleReport) -> list[str]:

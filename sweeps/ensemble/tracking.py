@@ -13,7 +13,7 @@ from sweeps.errors import TrackingError
 from sweeps.paths import StudyPaths
 from sweeps.tracking.cursor import run_id_of
 from sweeps.tracking.environment import environment_tags
-from sweeps.tracking.events import EVENTS, STATES, TrialLog, parse
+from sweeps.tracking.events import EVENTS, STATES, Event, TrialLog, parse
 from sweeps.tracking.models import Part, register_champion
 from sweeps.tracking.shipper import Shipper, ship_folder
 from sweeps.tracking.store import check_reachable, experiment_name
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["deliver_trials", "track"]
 
 _DRAIN_S = 60.0
+_PICTURES = "pictures"  # where MLflow shows them
 
 
 def deliver_trials(report: EnsembleReport, *, uri: str, root: Path, paths: StudyPaths) -> EnsembleReport:
@@ -50,6 +51,7 @@ def track(
     report: EnsembleReport,
     folder: Path,
     files: Sequence[str],
+    pictures: Sequence[str],
     config: StudyConfig,
     dataset: Dataset,
     *,
@@ -63,6 +65,7 @@ def track(
         report: what was found.
         folder: where the files lie.
         files: their names; each becomes an artifact.
+        pictures: the names of those that MLflow shall show in a folder.
         config: the study's.
         dataset: whose validation and test images it was scored on.
         uri: the tracking store.
@@ -75,7 +78,7 @@ def track(
     Raises:
         TrackingError: the store is away; what was recorded is delivered by the next call.
     """
-    _record(report, folder, files, config, dataset)
+    _record(report, folder, files, pictures, config, dataset)
     name = experiment_name(report.study)
     run_id = ship_folder(uri, root, name, folder, parent=run_id_of(paths.parent), timeout_s=_DRAIN_S)
     ensemble = report.ensemble(paths)
@@ -99,13 +102,24 @@ def track(
     return replace(report, run_id=run_id, model=f"{name}, version {version}")
 
 
-def _record(report: EnsembleReport, folder: Path, files: Sequence[str], config: StudyConfig, dataset: Dataset) -> None:
-    """Writes the run's events, once; later only that the members' runs are others, in another store."""
+def _record(
+    report: EnsembleReport,
+    folder: Path,
+    files: Sequence[str],
+    pictures: Sequence[str],
+    config: StudyConfig,
+    dataset: Dataset,
+) -> None:
+    """Writes the run's events, once; later only that the members' runs are others, in another store, and pictures."""
     member_runs = ", ".join(each.member.run_id or "unknown" for each in report.members)
     with TrialLog(folder) as log:
         if log.state in STATES:
             if _told(folder, "member_runs") != member_runs:
                 log.tags({"member_runs": member_runs})
+            known = _artifacts(folder)
+            for name in pictures:
+                if name not in known:
+                    log.artifact(name, _PICTURES)
             return
         gain = report.test_gain
         tags = environment_tags() | {
@@ -124,6 +138,8 @@ def _record(report: EnsembleReport, folder: Path, files: Sequence[str], config: 
         log.start(report.title, _params(report), tags, inputs, note=as_markdown(report))
         for name in files:
             log.artifact(name)
+        for name in pictures:
+            log.artifact(name, _PICTURES)
         results = {
             # Named as a trial's results are, so that MLflow's table sorts all by one column.
             "best_val_accuracy": report.scores.val.accuracy,
@@ -144,9 +160,18 @@ def _description(report: EnsembleReport) -> str:
 
 def _told(folder: Path, tag: str) -> str | None:
     """Returns what the recorded events say of a tag in the end."""
-    events = [parse(line) for line in (folder / EVENTS).read_bytes().splitlines()]
-    values = [event["tags"][tag] for event in events if event and tag in event.get("tags", {})]
+    values = [event["tags"][tag] for event in _events(folder) if tag in event.get("tags", {})]
     return str(values[-1]) if values else None
+
+
+def _artifacts(folder: Path) -> set[str]:
+    """Returns which files the recorded events name."""
+    return {event["file"] for event in _events(folder) if event["kind"] == "artifact"}
+
+
+def _events(folder: Path) -> list[Event]:
+    events = [parse(line) for line in (folder / EVENTS).read_bytes().splitlines()]
+    return [event for event in events if event is not None]
 
 
 def _params(report: EnsembleReport) -> dict[str, str]:

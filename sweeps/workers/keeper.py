@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from types import TracebackType
 
 import optuna
@@ -79,6 +80,13 @@ class Keeper:
             self._log.end(tally, seconds)
         elif self.is_keeping:
             StudyLog.end_if_open(self._paths, tally, seconds)
+
+    def attach(self, names: Sequence[str]) -> None:
+        """Records that files beside the run's events are pictures of the study."""
+        if self._log is not None:
+            self._log.attach(names)
+        elif self.is_keeping:
+            StudyLog.attach_to(self._paths, names)
 
     def stop(self, reason: str) -> None:
         """Records that the study waits to be gone on with."""

@@ -20,6 +20,8 @@ from sweeps.tracking.notes import study_note
 
 __all__ = ["StudyLog", "log_fork"]
 
+_PICTURES = "pictures"  # where MLflow shows them
+
 
 class StudyLog:
     """Records a study's beginning, its best trial as it improves, and its end.
@@ -85,6 +87,19 @@ class StudyLog:
         with TrialLog(paths.parent) as log:
             if log.state not in STATES:
                 _end(log, tally, seconds)
+
+    def attach(self, names: Sequence[str]) -> None:
+        """Records that files in the run's folder are pictures of the study."""
+        for name in names:
+            self._log.artifact(name, _PICTURES)
+
+    @staticmethod
+    def attach_to(paths: StudyPaths, names: Sequence[str]) -> None:
+        """Does what `attach` does for a study whose own run has been recorded before, if it was."""
+        if (paths.parent / EVENTS).exists():
+            with TrialLog(paths.parent) as log:
+                for name in names:
+                    log.artifact(name, _PICTURES)
 
     def end(self, tally: Tally, seconds: float) -> None:
         """Records that the study's budget is used up."""

@@ -29,7 +29,7 @@ JOURNAL = "journal.log"
 CHECKPOINTS = (CHECKPOINT, PREVIOUS)
 
 _FILE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}(\.[A-Za-z0-9_-]{1,20}){1,3}"
-_FOLDERS = rf"(parent|trials/[0-9]{{5,9}}|ensemble|ensemble/[0-9a-f]{{12}})/{_FILE}"
+_FOLDERS = rf"(parent|pictures|trials/[0-9]{{5,9}}|ensemble|ensemble/[0-9a-f]{{12}})/{_FILE}"
 _NAME = re.compile(rf"{re.escape(CONFIG)}|{re.escape(JOURNAL)}|{_FOLDERS}")
 
 # A cursor tells how far a store elsewhere came. What a lock, a log or a backup says is of the machine it lies on.
@@ -50,8 +50,9 @@ def is_study_file(name: str) -> bool:
 
 
 def files_of_parent(paths: StudyPaths) -> Iterator[tuple[str, Path]]:
-    """Yields the files of the study's own run: the name in an archive, and the path."""
-    return _files(paths.parent, "parent")
+    """Yields the files of the study's own run, and its pictures: the name in an archive, and the path."""
+    yield from _files(paths.parent, "parent")
+    yield from _files(paths.pictures, "pictures")
 
 
 def files_of_ensembles(paths: StudyPaths) -> Iterator[tuple[str, Path]]:

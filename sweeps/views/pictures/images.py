@@ -135,7 +135,7 @@ def draw_doubts(facts: EnsembleFacts) -> Figure:
         for spine in axes.spines.values():
             spine.set(visible=True, color=GREY if answer == label else FAILED, linewidth=0.8 if answer == label else 2)
         sure = 100 * float(facts.probs[index, answer])
-        said = f"{label}, said {answer}" if answer != label else f"{label}, right"
+        said = f"is {label}, said {answer}" if answer != label else f"{label}, right"
         counts = Counter(votes[:, index].tolist()).most_common(3)
         words = "  ".join(f"{digit}×{count}" for digit, count in counts)
         colour = "black" if answer == label else FAILED
