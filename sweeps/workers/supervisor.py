@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -38,7 +38,11 @@ from sweeps.workers.summary import RunSummary
 if TYPE_CHECKING:
     from sweeps.tracking.shipper import Shipper
 
-__all__ = ["RunSummary", "run_study"]
+__all__ = ["Finish", "RunSummary", "run_study"]
+
+#: Makes files, given the study, its paths, what takes a line to show, and what says whether they are still wanted.
+#: It returns the names of those that are to be shown, which lie beside the events of the study's own run.
+Finish: TypeAlias = Callable[[optuna.Study, StudyPaths, Callable[[str], object], Callable[[], bool]], Sequence[str]]
 
 _TICK_S = 0.05
 _LOOK_S = 0.5  # how often the study is looked at
@@ -68,6 +72,7 @@ def run_study(
     executor: str = "local",
     scheduler: str | None = None,
     heartbeat_s: int = HEARTBEAT_S,
+    finish: Finish | None = None,
     quiet: bool = False,
     echo: Callable[[str], object] | None = None,
 ) -> RunSummary:
@@ -89,6 +94,7 @@ def run_study(
         executor: "local" starts the workers here, "dask" on a Dask cluster.
         scheduler: of the Dask cluster; by default one is made on this machine.
         heartbeat_s: seconds between two signs of life of a worker, where the storage is a database.
+        finish: makes files for the study's own run when the workers have left, before the last delivery.
         quiet: True shows warnings only.
         echo: takes each line of the display; by default it goes to standard error.
 
@@ -138,7 +144,9 @@ def run_study(
             scheduler=scheduler,
             joins=joins,
         )
-        run = _Run(config, root, paths, study, whole, budget, time_of, pool, order, uri, timeout_s, progress, keeper)
+        run = _Run(
+            config, root, paths, study, whole, budget, time_of, pool, order, uri, timeout_s, progress, keeper, finish
+        )
         try:
             return run.go()
         finally:
@@ -162,6 +170,7 @@ class _Run:
     timeout_s: float | None
     progress: StudyProgress
     keeper: Keeper
+    finish: Finish | None
     signals: list[int] = field(default_factory=list)
 
     def go(self) -> RunSummary:
@@ -172,6 +181,8 @@ class _Run:
         if outlook.is_spent():
             self.progress.note(f"study {self.config.name!r} has used up its budget: {outlook.standing}.")
             self._close("budget")
+            if not any(self.paths.parent.glob("*.png")):  # a kill came before
+                self._finish()
             shipper, undelivered = self._shipper(0.0), 0
             if shipper.pending() or self._is_delivered_elsewhere():
                 shipper.start()
@@ -194,6 +205,7 @@ class _Run:
             self.progress.close()
             call_s, total_s = self.time_of.call_s, self.time_of.total_s
             self._say_end(stopped_by, outlook)
+            self._finish()
             # What ended the workers may keep the events too: a full disk.
             waits = _DRAIN_S if stopped_by not in ("signal", "failure") else _DRAIN_AFTER_STOP_S
             undelivered = self._drain(shipper, waits)
@@ -249,6 +261,18 @@ class _Run:
             self.keeper.end(tally, self._study_s)
         else:
             self.keeper.stop(stopped_by)
+
+    def _finish(self) -> None:
+        """Has the files made that the study's own run is to show; the sweep is whole without them."""
+        if self.finish is None or not self.keeper.is_keeping:
+            return
+        known = len(self.signals)
+        try:
+            names = self.finish(self.study, self.paths, self.progress.note, lambda: len(self.signals) == known)
+            self.keeper.attach(names)
+        except Exception as error:  # matplotlib's, Pillow's, a full disk
+            reason = next(iter(str(error).splitlines()), "")
+            self.progress.warn(f"the study was not drawn ({type(error).__name__}: {reason}).")
 
     def _show(self, outlook: Outlook) -> None:
         for trial, is_best in outlook.look():
