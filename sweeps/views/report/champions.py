@@ -15,7 +15,8 @@ from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.views.report.curse import Predictions
-from sweeps.views.report.facts import Confusion, EnsembleFacts, MemberFacts, TrialFacts, WinnerFacts
+from sweeps.views.report.figures import Confusion, EnsembleFacts, MemberFacts, WinnerFacts
+from sweeps.views.report.listed import TrialFacts
 from sweeps.views.report.statistics import loss_interval, share_interval
 
 __all__ = ["read_ensemble", "read_winner"]

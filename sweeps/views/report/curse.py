@@ -13,7 +13,8 @@ from sweeps.config import StudyConfig
 from sweeps.ensemble.evaluate import Interval, accuracy_gain
 from sweeps.ensemble.members import are_probs
 from sweeps.paths import StudyPaths
-from sweeps.views.report.facts import Curse, EnsembleFacts, Gap, TrialFacts, WinnerFacts
+from sweeps.views.report.figures import Curse, EnsembleFacts, Gap, WinnerFacts
+from sweeps.views.report.listed import TrialFacts
 from sweeps.views.report.statistics import (
     Answers,
     binomial_error,

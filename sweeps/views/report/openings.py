@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sweeps.views.report.facts import Opening
+from sweeps.views.report.listed import Opening
 
 __all__ = ["read_openings"]
 

@@ -14,7 +14,8 @@ from sweeps.config.file import derive_study
 from sweeps.config.toml import to_toml
 from sweeps.paths import StudyPaths
 from sweeps.tracking.events import TrialLog
-from sweeps.views.report.facts import Origins, TrialFacts
+from sweeps.views.report.facts import Origins
+from sweeps.views.report.listed import TrialFacts
 
 __all__ = ["read_origins"]
 

@@ -10,7 +10,7 @@ from sweeps.config import StudyConfig
 from sweeps.config.legal import BLOCK, slots
 from sweeps.config.search import settled
 from sweeps.study.space import NEEDS, Space
-from sweeps.views.report.facts import SpaceRow
+from sweeps.views.report.listed import SpaceRow
 from sweeps.views.report.words import cell, words
 
 __all__ = ["fixed_rows", "searched_rows"]

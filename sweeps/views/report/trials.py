@@ -15,7 +15,9 @@ from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS, total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
-from sweeps.views.report.facts import Effort, SeedNoise, SeedRow, TrialFacts
+from sweeps.views.report.facts import Effort
+from sweeps.views.report.figures import SeedNoise, SeedRow
+from sweeps.views.report.listed import TrialFacts
 from sweeps.views.report.statistics import mean_interval
 
 __all__ = ["read_trials", "seed_noise", "sum_up", "varied"]
