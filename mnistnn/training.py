@@ -283,7 +283,7 @@ class Trainer:
 def follow(
     trainer: Trainer, *, progress: bool = True, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[EpochMetrics]:
-    """Runs a training under a tqdm bar of its epochs.
+    """Runs a training under a tqdm bar of its epochs, where standard error is a terminal.
 
     Args:
         trainer: what to run.
@@ -292,7 +292,8 @@ def follow(
     """
     from tqdm import tqdm
 
-    with tqdm(total=trainer.spec.epochs, initial=trainer.epoch, unit="epoch", disable=not progress) as bar:
+    hidden = None if progress else True  # None: tqdm itself looks for the terminal
+    with tqdm(total=trainer.spec.epochs, initial=trainer.epoch, unit="epoch", disable=hidden) as bar:
         for metrics in trainer.fit(stop):
             shown = {"loss": metrics.train_loss, "val_loss": metrics.val_loss, "val_acc": metrics.val_accuracy}
             bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items() if value is not None}, refresh=False)

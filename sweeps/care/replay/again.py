@@ -105,7 +105,8 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
     trainer = build_trainer(record.recipe, record.seed, train, validation, monitor=record.monitor)
     epochs = train_stages(trainer, record.stages)
     diverged = ""
-    bar = tqdm(total=record.epochs, unit="epoch", desc=f"trial {record.number}", disable=not progress)
+    hidden = None if progress else True  # None: tqdm itself looks for the terminal
+    bar = tqdm(total=record.epochs, unit="epoch", desc=f"trial {record.number}", disable=hidden)
     with bar, threadpool_limits(1):  # as a worker has it: two threads of a BLAS add in another order
         try:
             for metrics in epochs:
