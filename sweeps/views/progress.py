@@ -1,12 +1,11 @@
-"""A running study in the terminal: a bar where there is one, and a line for each trial that ends."""
+"""A running study in the terminal: a bar, a line for each worker, and above them one for each trial that ended."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -14,9 +13,13 @@ from sweeps.config.duration import clock
 from sweeps.study.budget import Tally
 from sweeps.study.forecast import duration_text
 from sweeps.study.storage import origin_of
+from sweeps.views.screen import Screen, cut, is_live
 
-__all__ = ["RunningTrial", "StudyProgress", "clock", "trial_line"]
+__all__ = ["RunningTrial", "StudyProgress", "clock", "running_lines", "trial_line"]
 
+_BAR = 16  # characters
+_LABEL = 16  # so much of a network's name is worth leaving something else out
+_SHORT_LABEL = 7
 _FIGURES_WIDTH = len("val loss 0.0312, 99.05 %")
 
 
@@ -31,6 +34,8 @@ class RunningTrial:
         done: how many it has.
         epoch_s: the seconds of one, as observed, else as estimated.
         left_s: how long until its end, unless it is pruned.
+        val_accuracy: after the last epoch that was validated.
+        images_per_s: in the last epoch.
     """
 
     number: int
@@ -39,6 +44,8 @@ class RunningTrial:
     done: int
     epoch_s: float | None
     left_s: float | None
+    val_accuracy: float | None = None
+    images_per_s: float | None = None
 
 
 class StudyProgress:
@@ -48,7 +55,7 @@ class StudyProgress:
         name: the study's.
         quiet: True shows warnings only.
         echo: takes each line; by default it goes to standard error.
-        bar: whether to draw one; by default where standard error is a terminal.
+        bar: whether to draw one, and the workers' lines; by default where standard error is a terminal, and no CI's.
     """
 
     def __init__(
@@ -62,9 +69,10 @@ class StudyProgress:
         self._name = name
         self._quiet = quiet
         self._echo = echo or _to_stderr
-        self._wants_bar = not quiet and (sys.stderr.isatty() if bar is None else bar)
-        self._bar: Any = None
+        self._wants_bar = not quiet and (is_live(sys.stderr) if bar is None else bar)
+        self._screen: Screen | None = None
         self._begun: set[int] = set()
+        self._slots: list[int | None] = []
 
     def note(self, line: str) -> None:
         """Shows a line."""
@@ -74,15 +82,16 @@ class StudyProgress:
     def warn(self, line: str) -> None:
         """Shows a line even when quiet."""
         with contextlib.suppress(OSError):  # a terminal that was closed ends no sweep
-            if self._bar is None:
+            if self._screen is None:
                 self._echo(line)
             else:
-                with self._bar.external_write_mode(file=sys.stderr):
+                with self._screen.aside():
                     self._echo(line)
 
     def ended(self, trial: FrozenTrial, *, is_best: bool = False) -> None:
-        """Shows that a trial ended."""
-        self.note(trial_line(trial) + ("  ← best so far" if is_best else ""))
+        """Shows that a trial ended, on a terminal in one line."""
+        width = None if self._screen is None else self._screen.width
+        self.note(trial_line(trial, is_best=is_best, width=width))
 
     def update(
         self,
@@ -93,7 +102,7 @@ class StudyProgress:
         left_s: float | None,
         running: Sequence[RunningTrial] = (),
     ) -> None:
-        """Redraws the bar; without one, shows a line for each trial that has begun.
+        """Draws the bar and the workers' lines again; without one, shows a line for each trial that has begun.
 
         Args:
             tally: the trials by state.
@@ -102,33 +111,107 @@ class StudyProgress:
             left_s: how long it will take, if that is known.
             running: what the workers are at.
         """
-        for trial in running if not self._wants_bar else ():
-            if trial.number not in self._begun:
-                self._begun.add(trial.number)
-                self.note(begun_line(trial))
         if not self._wants_bar:
+            for trial in running:
+                if trial.number not in self._begun:
+                    self._begun.add(trial.number)
+                    self.note(begun_line(trial))
             return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            tqdm.monitor_interval = 0  # no thread beside ours: the bar is redrawn often enough
-            self._bar = tqdm(total=100, bar_format="{bar}", dynamic_ncols=True, leave=False)
-        parts = [] if left_s is None else [f"{clock(left_s)} left"]
-        if best is not None:
-            parts.append(f"best #{origin_of(best):03d} {_figures(best)}")
-        to_go = [f"#{trial.number:03d} {clock(trial.left_s)}" for trial in running if trial.left_s is not None]
-        now = f"to go: {', '.join(to_go)}" if to_go else f"{tally.running} running"
-        parts.append(f"{tally.ended} trials ({tally.pruned} pruned), {now}")
-        # tqdm's own fields would put a comma before the text; what matters most comes first, if the window is narrow.
-        self._bar.bar_format = f"{self._name} {{percentage:3.0f}}%|{{bar:16}}| {' · '.join(parts)}"
-        self._bar.n = int(100 * share)
-        self._bar.refresh()
+        if self._screen is None:
+            self._screen = Screen()
+        width, height = self._screen.width, self._screen.height
+        lines = running_lines(self._in_slots(running), width)
+        if len(lines) > height - 1:
+            lines[max(0, height - 2) :] = [f"… and {len(lines) - max(0, height - 2)} more"]
+        with contextlib.suppress(OSError):
+            self._screen.draw([study_line(self._name, tally, best, share=share, left_s=left_s, width=width), *lines])
 
     def close(self) -> None:
-        """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Takes the bar and the workers' lines away."""
+        if self._screen is not None:
+            with contextlib.suppress(OSError):
+                self._screen.close()
+            self._screen = None
+
+    def _in_slots(self, running: Sequence[RunningTrial]) -> list[RunningTrial | None]:
+        """Returns the trials each in the place that it began in, so that a worker's line stays where it is."""
+        known = {trial.number: trial for trial in running}
+        self._slots = [number if number in known else None for number in self._slots]
+        for number in sorted(known.keys() - set(self._slots)):
+            if None in self._slots:
+                self._slots[self._slots.index(None)] = number
+            else:
+                self._slots.append(number)
+        while self._slots and self._slots[-1] is None:
+            self._slots.pop()
+        return [None if number is None else known[number] for number in self._slots]
+
+
+def study_line(
+    name: str, tally: Tally, best: FrozenTrial | None, *, share: float, left_s: float | None, width: int
+) -> str:
+    """Returns the study's own line: as much of it as there is room for, what matters most first."""
+    percent = f"{int(100 * share):3d}%"
+    full = round(_BAR * min(1.0, share))
+    bar = f"|{'█' * full}{' ' * (_BAR - full)}|"
+    left = [] if left_s is None else [f"{clock(left_s)} left"]
+    number = "" if best is None else f"#{origin_of(best):03d}"
+    long = [] if best is None else [f"best {number} {_figures(best)}"]
+    short = [] if best is None else [f"best {number} {_accuracy(best.user_attrs.get('val_accuracy'))}".rstrip()]
+    counts = [f"{tally.ended} trial{'s' if tally.ended != 1 else ''} ({tally.pruned} pruned)"]
+    counts += [f"{tally.failed} failed"] if tally.failed else []
+    counts += [f"{tally.waiting} waiting"] if tally.waiting else []
+    begin = f"{name} {percent}"
+    forms = [
+        f"{begin}{bar} {' · '.join([*left, *long, ', '.join(counts)])}",
+        f"{begin}{bar} {' · '.join([*left, *short, counts[0]])}",
+        f"{begin}{bar} {' · '.join([*left, *short])}",
+        " · ".join([begin, *left, *short]),
+        " · ".join([begin, *left]),
+    ]
+    return next((form for form in forms if len(form) <= width), cut(forms[-1], width))
+
+
+def running_lines(trials: Iterable[RunningTrial | None], width: int) -> list[str]:
+    """Returns a line for each worker, in columns, with as much as there is room for; None stands for an idle one."""
+    listed = list(trials)
+    known = [trial for trial in listed if trial is not None]
+    longest = max((len(trial.label) for trial in known), default=0)
+    for names, gap, least in (
+        (("number", "epochs", "accuracy", "rate", "left"), "  ", _LABEL),
+        (("number", "of", "accuracy", "left"), "  ", _LABEL),
+        (("number", "of", "accuracy", "time"), " ", _SHORT_LABEL),
+    ):
+        columns = [[_cell(trial, name) for trial in known] for name in names]
+        columns = [_aligned(column) for column in columns if any(column)]
+        heads = [gap.join(cells) for cells in zip(*columns, strict=True)]
+        taken = len(heads[0]) + len(gap) if heads else 0
+        if taken + min(longest, least) <= width:
+            break
+    lines = iter([cut(f"{head}{gap}{trial.label}", width) for head, trial in zip(heads, known, strict=True)])
+    return ["idle" if trial is None else next(lines) for trial in listed]
+
+
+def _cell(trial: RunningTrial, name: str) -> str:
+    if name == "number":
+        return f"#{trial.number:03d}"
+    if name == "accuracy":
+        return _accuracy(trial.val_accuracy)
+    if name == "rate":
+        return "" if trial.images_per_s is None else f"{trial.images_per_s:,.0f} images/s"
+    if name in ("left", "time"):
+        text = "" if trial.left_s is None else clock(trial.left_s)
+        return f"{text} left" if text and name == "left" else text
+    return f"{trial.done}/{trial.epochs}{' epochs' if name == 'epochs' else ''}"
+
+
+def _aligned(cells: Sequence[str]) -> list[str]:
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells]
+
+
+def _accuracy(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
 
 
 def begun_line(trial: RunningTrial) -> str:
@@ -140,8 +223,14 @@ def begun_line(trial: RunningTrial) -> str:
     return "  ".join([*parts, trial.label])
 
 
-def trial_line(trial: FrozenTrial) -> str:
-    """Returns a line on a trial that ended: number, network, figures, effort; or why it has none."""
+def trial_line(trial: FrozenTrial, *, is_best: bool = False, width: int | None = None) -> str:
+    """Returns a line on a trial that ended: number, network, figures, effort; or why it has none.
+
+    Args:
+        trial: the trial.
+        is_best: whether it is the best so far.
+        width: so many characters are there for it: the network's name is shortened first. A failure is told in full.
+    """
     attributes = trial.user_attrs
     number, label = f"#{origin_of(trial):03d}", attributes.get("label", "")
     if trial.state == TrialState.FAIL:
@@ -149,8 +238,18 @@ def trial_line(trial: FrozenTrial) -> str:
         return f"{number}  {label}  failed: {attributes.get('reason', 'its worker died')}{again}"
     epochs = attributes.get("epochs_run", 0)
     effort = f"{epochs:>3} epoch{'s' if epochs != 1 else ' '} {clock(attributes.get('seconds', 0.0)):>6}"
-    line = f"{number}  {_figures(trial):<{_FIGURES_WIDTH}} {effort}  {label}"
-    return f"{line}  · {attributes.get('reason', 'pruned')}" if trial.state == TrialState.PRUNED else line
+    head = f"{number}  {_figures(trial):<{_FIGURES_WIDTH}} {effort}  "
+    tail = f"  · {attributes.get('reason', 'pruned')}" if trial.state == TrialState.PRUNED else ""
+    tail += "  ← best so far" if is_best else ""
+    if width is None or len(head) + len(label) + len(tail) <= width:
+        return f"{head}{label}{tail}"
+    room = width - len(head) - len(tail)
+    if room >= min(len(label), _SHORT_LABEL):
+        return f"{head}{cut(label, room)}{tail}"
+    head = head.rstrip()
+    if len(head) > width:
+        head = f"{number} {_accuracy(attributes.get('val_accuracy'))}".rstrip()
+    return cut(f"{head}{tail}  {label}", width)
 
 
 def _figures(trial: FrozenTrial) -> str:

@@ -10,10 +10,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.config.duration import clock
+from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE
 from sweeps.study.lineage import total_epochs
 from sweeps.study.storage import origin_of
+from sweeps.tracking.tail import EpochTail
 from sweeps.views.progress import RunningTrial
 
 __all__ = ["Outlook"]
@@ -28,16 +30,24 @@ class Outlook:
         time_of: its seconds.
         timeout_s: what this call may take.
         epochs: of a trial.
+        paths: where trials write their events, which say more of a running one than the study does.
     """
 
     def __init__(
-        self, study: optuna.Study, budget: Budget, time_of: Clock, timeout_s: float | None, epochs: int = 1
+        self,
+        study: optuna.Study,
+        budget: Budget,
+        time_of: Clock,
+        timeout_s: float | None,
+        epochs: int = 1,
+        paths: StudyPaths | None = None,
     ) -> None:
         self.tally = Tally()
         self.best: FrozenTrial | None = None
         self.failures_in_a_row = 0
         self._study, self._budget, self._clock, self._timeout_s = study, budget, time_of, timeout_s
-        self._epochs = epochs
+        self._epochs, self._paths = epochs, paths
+        self._tails: dict[int, EpochTail] = {}
         self._seen: set[int] = set()
         self._running: dict[int, FrozenTrial] = {}
         self._marks: dict[int, tuple[int, float]] = {}  # when a trial was first seen with so many epochs done
@@ -94,6 +104,7 @@ class Outlook:
 
     def _progress_of(self, trial: FrozenTrial) -> RunningTrial:
         done, since = self._marks[trial.number]
+        tail = self._tails.get(trial.number)
         epoch_s = trial.user_attrs.get(EPOCH_S, trial.user_attrs.get(EPOCH_S_ESTIMATE))
         epochs, left_s = total_epochs(trial, self._epochs), None
         if epoch_s is not None:
@@ -105,6 +116,8 @@ class Outlook:
             done=done,
             epoch_s=epoch_s,
             left_s=left_s,
+            val_accuracy=None if tail is None else tail.val_accuracy,
+            images_per_s=None if tail is None else tail.images_per_s,
         )
 
     def look(self) -> list[tuple[FrozenTrial, bool]]:
@@ -127,12 +140,26 @@ class Outlook:
             news.append((trial, is_best))
         self.tally = self._budget.tally(trials)
         self._running = {trial.number: trial for trial in trials if trial.state == TrialState.RUNNING}
-        now = time.monotonic()
-        for number, trial in self._running.items():
-            done = max(trial.intermediate_values, default=0)
-            if self._marks.get(number, (-1, now))[0] != done:
-                self._marks[number] = done, now
+        self._follow()
         return news
+
+    def _follow(self) -> None:
+        """Looks how far the running trials have come."""
+        now = time.monotonic()
+        self._tails = {number: tail for number, tail in self._tails.items() if number in self._running}
+        for number, trial in self._running.items():
+            done, since = max(trial.intermediate_values, default=0), now
+            if self._paths is not None:
+                if number not in self._tails:
+                    self._tails[number] = EpochTail(self._paths.trial(origin_of(trial)))
+                tail = self._tails[number].look()
+                # It may have ended long before this look, which is the first of this process. No clock is trusted so
+                # far that it could tell more than an epoch.
+                done = max(done, tail.epoch)
+                ago_s = time.time() - tail.time_ms / 1000
+                since -= min(max(0.0, ago_s), trial.user_attrs.get(EPOCH_S, 0.0)) if tail.time_ms else 0.0
+            if self._marks.get(number, (-1, now))[0] != done:
+                self._marks[number] = done, since
 
     def _is_better(self, trial: FrozenTrial) -> bool:
         if trial.state != TrialState.COMPLETE or trial.value is None:

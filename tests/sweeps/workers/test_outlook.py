@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from sweeps.paths import Paths
 from sweeps.study.budget import Budget, Clock
+from sweeps.tracking.events import TrialLog
 from sweeps.workers.outlook import Outlook
 
 
@@ -102,3 +107,33 @@ def test_time_left(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None
     now = 70.0
     assert by_time.is_spent()
     assert by_time.share == 1.0
+
+
+def test_what_the_running_trials_write_is_known(study: optuna.Study, tmp_path: Path) -> None:
+    paths = Paths(tmp_path).study("small")
+    trial = study.ask()
+    for name, value in {"label": "net", "epoch_s": 12.0, "origin": 7}.items():
+        trial.set_user_attr(name, value)
+    with TrialLog(paths.trial(7)) as log:
+        log.start("#007 net", {}, {})
+        outlook = Outlook(study, Budget(trials=5), Clock(0.0), None, 4, paths)
+        assert (outlook.running[0].done, outlook.running[0].val_accuracy) == (0, None)
+        log.epoch(1, {"val_accuracy": 0.5, "images_per_s": 900.0})
+        outlook.look()
+        now = outlook.running[0]
+        assert (now.number, now.done, now.val_accuracy, now.images_per_s) == (7, 1, 0.5, 900.0)
+        assert now.left_s == pytest.approx(36.0, abs=2.0)
+
+
+def test_an_epoch_that_ended_before_the_first_look(study: optuna.Study, tmp_path: Path) -> None:
+    paths = Paths(tmp_path).study("small")
+    trial = study.ask()
+    trial.set_user_attr("label", "net")
+    trial.set_user_attr("epoch_s", 12.0)
+    paths.trial(0).mkdir(parents=True)
+    for ago_s, left_s in ((5.0, 31.0), (500.0, 24.0), (-500.0, 36.0)):
+        ended_ms = int(1000 * (time.time() - ago_s))
+        line = f'{{"kind":"epoch","seq":1,"time_ms":{ended_ms},"step":1,"metrics":{{}}}}\n'
+        (paths.trial(0) / "events.jsonl").write_text(line)
+        outlook = Outlook(study, Budget(trials=5), Clock(0.0), None, 4, paths)
+        assert outlook.running[0].left_s == pytest.approx(left_s, abs=1.0)
