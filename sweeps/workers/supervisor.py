@@ -177,7 +177,7 @@ class _Run:
         """Returns how the study stands afterwards."""
         requeued = recover(self.study, self.paths, patience_s=_LEAVING_S)
         settle_checkpoints(self.study, self.paths)
-        outlook = Outlook(self.study, self.budget, self.time_of, self.timeout_s, self.config.budget.epochs)
+        outlook = Outlook(self.study, self.budget, self.time_of, self.timeout_s, self.config.budget.epochs, self.paths)
         if outlook.is_spent():
             self.progress.note(f"study {self.config.name!r} has used up its budget: {outlook.standing}.")
             self._close("budget")
