@@ -152,7 +152,9 @@ class Repeats:
         if apart:
             sentences.append(_said(apart, f"really differ in {title} (p < {_SIGNIFICANT}{corrected})"))
         if same:
-            sentences.append(_said(same, f"cannot be told apart by {self.seeds} seeds"))
+            counts = sorted({len(group.trials) for group in self.groups if self.metric in group.means})
+            seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+            sentences.append(_said(same, f"cannot be told apart by {seeds}"))
         return " ".join(sentences)
 
     def _optimism(self) -> str:
