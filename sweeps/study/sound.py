@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
 from sweeps.errors import StudyError
@@ -36,6 +37,8 @@ def check_trials(study: optuna.Study) -> None:
             raise ValueError("several objectives")
         for trial in study.get_trials(deepcopy=False):
             _check(trial)
+    except StorageInternalError:  # a database that does not answer says nothing of what is in it
+        raise
     except Exception as error:  # Optuna trusts its storages: on damaged ones anything may be raised
         reason = str(error) if type(error) is ValueError else type(error).__name__
         raise StudyError(
