@@ -64,7 +64,7 @@ def repeat(
     as_json: bool,
     **chosen: Any,
 ) -> int:
-    """Train the best trials again by other seeds, and say which really differ.
+    """Repeat the best trials by other seeds, and compare.
 
     Each repeat is a trial of its own, with the values of the one that it repeats. It is not pruned, the sampler does
     not learn from it, and no budget pays for it. The same command goes on with what a signal stopped, and trains
