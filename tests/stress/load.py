@@ -133,7 +133,7 @@ def measure(
         storage: an Optuna URL; None for the study's journal.
         sizes: the trials that the study has when it is measured.
         workers: how many at once.
-        alone: how many of the trials before each size one worker does alone.
+        alone: how many of the trials before each size one worker does alone; 0 spares that.
         verbs: whether to time the verbs that read the study too.
         say: takes a line as each size is reached.
     """
@@ -145,8 +145,10 @@ def measure(
     done = 0
     for size in sizes:
         many = size - done - alone
-        busy, busy_s, _ = _run(project, times, many, workers)
-        single, _, resume_s = _run(project, times, alone, 1)
+        busy, busy_s, resume_s = _run(project, times, many, workers)
+        single = busy
+        if alone:
+            single, _, resume_s = _run(project, times, alone, 1)
         done = size
         last = busy[-min(50, len(busy)) :]
         load.sizes.append(
