@@ -10,6 +10,8 @@ from sweeps.views.report.words import count, percent, points, times
 
 __all__ = ["headline", "verdict"]
 
+_HARDLY = 5e-5  # what would be written as 0.00 points
+
 
 def headline(winner: WinnerFacts | None, ensemble: EnsembleFacts | None, effort: Effort) -> str:
     """Returns what won, in one line."""
@@ -72,8 +74,8 @@ def _alone(winner: WinnerFacts, curse: Curse, effort: Effort) -> tuple[str, str]
             "has been read yet."
         )
     luck = curse.optimism if curse.optimism is not None else curse.expected
-    less = [] if luck is None else [f"expect about {points(luck)} less on new ones"]
-    less += [f"{curse.ties} of its {count(curse.compared - 1, 'rival')} cannot be told from it"] if curse.ties else []
+    less = [] if luck is None else [f"expect {_about(luck)} less on new ones"]
+    less += [_ties(curse.ties, curse.compared - 1)] if curse.ties else []
     start = "Take that as a little too good, for the same digits chose it"
     return won, f"{start}{': ' if less else ''}{', and '.join(less)}; no test digit has been read yet."
 
@@ -112,3 +114,15 @@ def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
     if gap.estimate < 0:
         return f"{trust}, and they turned out easier than the validation digits (by {points(-gap.estimate)})."
     return f"{trust}; the validation digits, which did choose, had promised {points(gap.estimate)} more."
+
+
+def _about(luck: float) -> str:
+    return "hardly anything" if luck < _HARDLY else f"about {points(luck)}"
+
+
+def _ties(ties: int, rivals: int) -> str:
+    if ties < rivals:
+        return f"{ties} of its {rivals} rivals cannot be told from it"
+    return (
+        "its only rival cannot be told from it" if rivals == 1 else f"none of its {rivals} rivals can be told from it"
+    )

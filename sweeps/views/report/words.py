@@ -27,7 +27,6 @@ __all__ = [
     "words",
 ]
 
-_LONGEST_REASON = 120  # characters
 _SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
 
@@ -123,10 +122,10 @@ def bare_commit(commit: str) -> str:
     return "" if commit == "unknown" else commit.removesuffix("-dirty")
 
 
-def shortened(reason: str) -> str:
+def shortened(reason: str, longest: int = 120) -> str:
     """Returns a reason without the state that it begins with, and no longer than a cell of a table bears."""
-    bare = reason.removeprefix("pruned ").removeprefix("diverged: ")
-    return bare if len(bare) <= _LONGEST_REASON else f"{bare[:_LONGEST_REASON]}…"
+    bare = reason.removeprefix("diverged: ")
+    return bare if len(bare) <= longest else f"{bare[:longest]}…"
 
 
 def _ends(low: float, high: float, digits: int) -> str:
