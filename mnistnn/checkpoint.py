@@ -30,7 +30,7 @@ _DIGEST = "arrays_sha256"
 
 
 def save_model(
-    path: Path, network: Network, *, recipe: Recipe | None = None, extra: Mapping[str, Any] | None = None
+    path: Path | str, network: Network, *, recipe: Recipe | None = None, extra: Mapping[str, Any] | None = None
 ) -> str:
     """Writes a network's weights, by the layers' names, and its spec.
 
@@ -49,15 +49,16 @@ def save_model(
     header: dict[str, Any] = {"kind": "model", "network": network.spec.to_dict(), "extra": dict(extra or {})}
     if recipe is not None:
         header["training"] = recipe.training.to_dict()
-    return _write(path, header, {name: param.value for name, param in network.arena.named().items()})
+    return _write(Path(path), header, {name: param.value for name, param in network.arena.named().items()})
 
 
-def load_model(path: Path, *, batch_size: int = 100) -> Network:
+def load_model(path: Path | str, *, batch_size: int = 100) -> Network:
     """Builds the network that `save_model` wrote.
 
     Raises:
         CheckpointError: the file is missing, damaged, or its arrays do not fit its spec.
     """
+    path = Path(path)
     header, arrays = _read(path, "model")
     try:
         _check_size(header["network"])

@@ -181,10 +181,13 @@ class Network:
             images: (N, 28, 28) in pixel units 0 to 255 → (N, classes)
 
         Raises:
-            DataError: the images have another shape.
+            DataError: the images have another shape, or are fractions of 1, which all would look black.
         """
+        images = cast("Images", np.asarray(images))
         if images.shape[1:] != IMAGE_SHAPE:
             raise DataError(f"images must have the shape (N, 28, 28), but got {images.shape}; reshape them.")
+        if images.dtype.kind == "f" and images.size and 0 < images.max() <= 1:
+            raise DataError("images must be in pixel units 0 to 255, but got fractions of 1; give them times 255.")
         probs = np.empty((len(images), self.classes), self.arena.dtype)
         for start in range(0, len(images), self.batch_size):
             rows = slice(start, start + self.batch_size)
@@ -249,11 +252,15 @@ class Network:
         trainer.restore_best()
         return trainer.history
 
-    def save(self, path: Path) -> str:
-        """Writes the weights and the spec to `path` as .npz, and returns the file's SHA-256."""
+    def save(self, path: Path | str) -> str:
+        """Writes the weights and the spec to `path` as .npz, for `load_model`, and returns the file's SHA-256."""
         from mnistnn.checkpoint import save_model
 
         return save_model(path, self)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.layers)
+        return f"<Network of {names}: {self.param_count:,} parameters, {self.macs:,} multiply-adds an image>"
 
     def summary(self) -> str:
         """Returns the table of layers: name, output shape, parameters, multiply-adds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -283,7 +284,7 @@ class Trainer:
 def follow(
     trainer: Trainer, *, progress: bool = True, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[EpochMetrics]:
-    """Runs a training under a tqdm bar of its epochs, where standard error is a terminal.
+    """Runs a training under a tqdm bar of its epochs, where standard error is a terminal, or a notebook's.
 
     Args:
         trainer: what to run.
@@ -292,7 +293,8 @@ def follow(
     """
     from tqdm import tqdm
 
-    hidden = None if progress else True  # None: tqdm itself looks for the terminal
+    in_notebook = "ipykernel" in sys.modules  # which shows a bar, but does not call itself a terminal
+    hidden = None if progress and not in_notebook else not progress  # None: tqdm itself looks for the terminal
     with tqdm(total=trainer.spec.epochs, initial=trainer.epoch, unit="epoch", disable=hidden) as bar:
         for metrics in trainer.fit(stop):
             shown = {"loss": metrics.train_loss, "val_loss": metrics.val_loss, "val_acc": metrics.val_accuracy}

@@ -5,6 +5,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -277,8 +278,13 @@ def test_fit_trains_on_arrays_and_ends_with_the_best(sample: Dataset, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
-def test_fit_shows_a_bar_of_its_epochs(sample: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+def test_fit_shows_a_bar_of_its_epochs_in_a_notebook_and_none_in_a_pipe(
+    sample: Dataset, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     images, labels = sample.train_images[:200], sample.train_labels[:200]
+    Network(TINY).fit(images, labels, training=TrainingSpec(epochs=2))
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     Network(TINY).fit(images, labels, training=TrainingSpec(epochs=2))
     out, err = capfd.readouterr()
     assert out == ""
@@ -298,6 +304,18 @@ def test_fit_refuses_fractions_which_predict_would_take_for_black(sample: Datase
     for given, validation in ((images / 255, None), (images, (images / 255, labels))):
         with pytest.raises(DataError, match="whole numbers from 0 to 255, but got float64"):
             Network(TINY).fit(given, labels, validation=validation, progress=False)
+
+
+def test_fractions_of_one_are_refused() -> None:
+    with pytest.raises(DataError, match="pixel units 0 to 255, but got fractions"):
+        Network(TINY).predict_proba(pictures(3) / 255)
+    assert Network(TINY).predict(pictures(2).tolist()).shape == (2,)
+
+
+def test_repr_names_the_layers() -> None:
+    network = Network(TINY)
+    assert ", ".join(network.layers) in repr(network)
+    assert f"{network.param_count:,} parameters" in repr(network)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 20, 28), (3, 784), (3, 28, 28, 1)])
