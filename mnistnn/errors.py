@@ -11,6 +11,10 @@ __all__ = ["CheckpointError", "DataError", "Diverged", "InputError", "OutputErro
 class InputError(ValueError):
     """What the user gave cannot be used. The message is one line: the rule, the value and the remedy."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Tells IPython to show that line alone, as the command line does; nothing of ours is wrong."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class DataError(InputError):
     """Images or labels that cannot be found, read or trusted."""
