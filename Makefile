@@ -14,7 +14,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep report ui serve train submission verify test test-fast soak bench bench-sweep race lint lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep report ui serve train submission verify test test-fast soak bench bench-sweep race lint tutorial lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -105,6 +105,9 @@ lint: $(DEV) ## ruff, mypy and the import contracts
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
+
+tutorial: $(DEV) ## run the tutorials and write docs/tutorial*.md with what they show, a quarter of an hour
+	@$(PY) tools/tutorial.py docs/tutorial.py docs/tutorial_layer.py
 
 lock: $(DEV) ## resolve both locks again (UPGRADE=--upgrade takes the newest releases)
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet uv
