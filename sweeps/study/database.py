@@ -15,8 +15,9 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sweeps.study.liveness import GRACE, HEARTBEAT_S
+from sweeps.tracking.address import sqlite_path
 
-__all__ = ["PatientStorage", "open_database"]
+__all__ = ["PatientStorage", "open_database", "read_database"]
 
 _PATIENCE_S = 90.0  # a database that restarts, or is locked by a backup, comes back within that
 _PAUSES_S = (0.1, 5.0)
@@ -55,6 +56,27 @@ def open_database(url: str, heartbeat_s: int = HEARTBEAT_S) -> RDBStorage:
         warnings.simplefilter("ignore", ExperimentalWarning)
         return PatientStorage(
             url, engine_kwargs=engine, heartbeat_interval=heartbeat_s, grace_period=GRACE * heartbeat_s
+        )
+
+
+def read_database(url: str) -> RDBStorage:
+    """Opens a storage that is there already, over connections that cannot write.
+
+    Args:
+        url: SQLAlchemy's.
+    """
+    path = sqlite_path(url)
+    if path is not None:
+        url = f"sqlite:///{path.absolute().as_uri()}?mode=ro&uri=true"
+    engine: dict[str, Any] = {"execution_options": {"postgresql_readonly": True}, "pool_pre_ping": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return PatientStorage(
+            url,
+            engine_kwargs=engine,
+            skip_table_creation=True,
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=GRACE * HEARTBEAT_S,
         )
 
 

@@ -37,21 +37,27 @@ Result = TypeVar("Result")
 _SHOWN_DIFFERENCES = 4
 
 
-def open_storage(url: str | None, paths: StudyPaths, *, heartbeat_s: int = HEARTBEAT_S) -> BaseStorage:
+def open_storage(
+    url: str | None, paths: StudyPaths, *, heartbeat_s: int = HEARTBEAT_S, read_only: bool = False
+) -> BaseStorage:
     """Opens the storage of a study.
 
     Args:
         url: an Optuna URL (sqlite:///…, postgresql+psycopg://…), the path of a journal, or None for the study's own.
         paths: the study's paths.
         heartbeat_s: seconds between two signs of life of a worker, in a database.
+        read_only: whether a database, which must be there, shall refuse to be written; a journal that is there is
+            written only by who has something to say.
 
     Raises:
         StudyError: it cannot be opened.
     """
     journal = journal_path(url, paths)
     if journal is None:
-        from sweeps.study.database import open_database
+        from sweeps.study.database import open_database, read_database
 
+        if read_only:
+            return _guarded(lambda: read_database(str(url)), str(url))
         return _guarded(lambda: open_database(str(url), heartbeat_s), str(url))
     check_journal(journal)
     return _guarded(lambda: open_journal(journal), str(journal))
@@ -161,8 +167,9 @@ def load_study(
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
     heartbeat_s: int = HEARTBEAT_S,
+    read_only: bool = False,
 ) -> optuna.Study:
-    """Opens a study that is there already, and changes nothing.
+    """Opens a study that is there already, and changes nothing; with `read_only` it cannot be changed either.
 
     Raises:
         StudyError: there is no such study yet, or its storage cannot be opened.

@@ -20,6 +20,8 @@ from sweeps.workers.study_log import StudyLog
 
 __all__ = ["Keeper"]
 
+_TRIES, _PAUSE_S = 3, 0.02
+
 
 class Keeper:
     """A process that keeps a study, or, while another one does, waits for its end to take over.
@@ -48,8 +50,10 @@ class Keeper:
         Raises:
             StudyError: another process is it.
         """
-        if self.take():
-            return
+        for _ in range(_TRIES):  # who only looks whether anybody has the lock has it for microseconds
+            if self.take():
+                return
+            time.sleep(_PAUSE_S)
         holder = "another one"
         with contextlib.suppress(OSError, ValueError):  # it may hold anything
             holder = f"process {int(self._paths.lock.read_text(errors='replace'))}"
