@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -26,6 +27,7 @@ __all__ = [
     "Section",
     "VerbWithNames",
     "Verbs",
+    "columns",
     "duration",
     "find_data",
     "log_to",
@@ -254,6 +256,26 @@ def log_to(quiet: bool) -> Callable[[str], None]:
     return log
 
 
+def columns() -> int | None:
+    """Returns the width of the terminal that results go to; None where they go elsewhere, and may be as wide."""
+    from sweeps.views.screen import size_of
+
+    return size_of(sys.stdout)[0] if sys.stdout.isatty() else None
+
+
 def show_as(text: str, values: Any, as_json: bool) -> None:
-    """Prints a result as text or as JSON."""
-    show(json.dumps(values, indent=2, ensure_ascii=False, default=str) if as_json else text)
+    """Prints a result as text or as JSON, which has no numbers that are not finite: they become null."""
+    if as_json:
+        try:
+            text = json.dumps(values, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+        except ValueError:
+            text = json.dumps(_finite(values), indent=2, ensure_ascii=False, default=str)
+    show(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

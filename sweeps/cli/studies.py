@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweeps.cli.hints import by_make, show_next
 from sweeps.cli.options import (
     PATH,
     Section,
     VerbWithNames,
+    columns,
     duration,
     find_data,
     log_to,
@@ -78,8 +80,26 @@ def run(
     dataset = find_data(data_dir, chosen["quiet"])
     chosen["finish"] = _draw if pictures else None
     summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
-    show_as(str(summary), summary.to_dict(), as_json)
+    table = "" if as_json or not summary.complete else _best_trials(config.name, storage)
+    show_as(f"{summary}\n\n{table}" if table else str(summary), summary.to_dict(), as_json)
+    if table and not summary.exit_code and not chosen["quiet"] and not by_make():  # `make` goes on by itself
+        show_next(ctx, config.name, _NEXT)
     return summary.exit_code
+
+
+_NEXT = {
+    "ensemble": "averages the best, and scores them on the test images",
+    "submit": "writes the ensemble's answers",
+    "report": "writes what came of it into one HTML file",
+    "ui": "opens MLflow on all trials",
+}
+
+
+def _best_trials(name: str, storage: str | None) -> str:
+    from sweeps.study.storage import load_study
+    from sweeps.views.trials import render_best
+
+    return render_best(load_study(name, storage, Paths(project_root()).study(name), read_only=True), width=columns())
 
 
 @click.command()
@@ -151,7 +171,7 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
     frame = trials_frame(load_study(name, storage, Paths(project_root()).study(name)))
     if csv is not None:
         write_csv(frame, csv)
-    show(to_json(frame) if as_json else render(frame))
+    show(to_json(frame) if as_json else render(frame, columns()))
 
 
 @click.command()

@@ -15,7 +15,7 @@ from sweeps.study.forecast import duration_text
 from sweeps.study.storage import origin_of
 from sweeps.views.screen import Screen, cut, is_live
 
-__all__ = ["RunningTrial", "StudyProgress", "clock", "running_lines", "trial_line"]
+__all__ = ["RunningTrial", "StudyProgress", "clock", "figures", "running_lines", "trial_line"]
 
 _BAR = 16  # characters
 _LABEL = 16  # so much of a network's name is worth leaving something else out
@@ -156,7 +156,7 @@ def study_line(
     bar = f"|{'█' * full}{' ' * (_BAR - full)}|"
     left = [] if left_s is None else [f"{clock(left_s)} left"]
     number = "" if best is None else f"#{origin_of(best):03d}"
-    long = [] if best is None else [f"best {number} {_figures(best)}"]
+    long = [] if best is None else [f"best {number} {figures(best)}"]
     short = [] if best is None else [f"best {number} {_accuracy(best.user_attrs.get('val_accuracy'))}".rstrip()]
     counts = [f"{tally.ended} trial{'s' if tally.ended != 1 else ''} ({tally.pruned} pruned)"]
     counts += [f"{tally.failed} failed"] if tally.failed else []
@@ -238,7 +238,7 @@ def trial_line(trial: FrozenTrial, *, is_best: bool = False, width: int | None =
         return f"{number}  {label}  failed: {attributes.get('reason', 'its worker died')}{again}"
     epochs = attributes.get("epochs_run", 0)
     effort = f"{epochs:>3} epoch{'s' if epochs != 1 else ' '} {clock(attributes.get('seconds', 0.0)):>6}"
-    head = f"{number}  {_figures(trial):<{_FIGURES_WIDTH}} {effort}  "
+    head = f"{number}  {figures(trial):<{_FIGURES_WIDTH}} {effort}  "
     tail = f"  · {attributes.get('reason', 'pruned')}" if trial.state == TrialState.PRUNED else ""
     tail += "  ← best so far" if is_best else ""
     if width is None or len(head) + len(label) + len(tail) <= width:
@@ -252,7 +252,8 @@ def trial_line(trial: FrozenTrial, *, is_best: bool = False, width: int | None =
     return cut(f"{head}{tail}  {label}", width)
 
 
-def _figures(trial: FrozenTrial) -> str:
+def figures(trial: FrozenTrial) -> str:
+    """Returns a trial's results in words; an empty text if it has none."""
     attributes = trial.user_attrs
     if "val_loss" not in attributes:
         return f"{trial.value:.4f}" if trial.value is not None else ""

@@ -11,12 +11,13 @@ from optuna.trial import FrozenTrial, TrialState
 from mnistnn.files import atomic_write
 from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS
 from sweeps.study.storage import origin_of
+from sweeps.views.screen import cut
 
 if TYPE_CHECKING:
     import optuna
     import pandas
 
-__all__ = ["render", "source_of", "to_json", "trials_frame", "write_csv"]
+__all__ = ["render", "render_best", "source_of", "to_json", "trials_frame", "write_csv"]
 
 # What a user attribute is called in the table.
 _RESULTS = {
@@ -51,6 +52,9 @@ _SHOWN = (
 )
 # Shown only where a trial has one.
 _RARE = ("baseline", "from")
+# What a narrow terminal does without, first to last, before and after the network's name is cut.
+_LEAST = ("epoch_s_estimate", "epoch_s", "params", "from", "baseline", "seconds", "epochs", "state", "val_loss")
+_NAME, _SHORTEST_NAME = 20, 8  # characters of a network
 _HEADERS = {"epoch_s_estimate": "estimate"}
 _LAYOUTS = {
     "trial": "#{:03d}",
@@ -85,17 +89,56 @@ def trials_frame(study: optuna.Study) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=columns)
 
 
-def render(frame: pandas.DataFrame) -> str:
-    """Returns the columns that fit a terminal, as text."""
+def render(frame: pandas.DataFrame, width: int | None = None) -> str:
+    """Returns the columns that fit a terminal, as text.
+
+    Args:
+        frame: what `trials_frame` returned, or some of its rows.
+        width: of the terminal; what it has no room for is left out. None: what fits most is shown.
+    """
     names = [name for name in _SHOWN if name not in _RARE or frame[name].notna().any()]
-    columns: list[list[str]] = []
+    columns: dict[str, list[str]] = {}
     for name in names:
         layout = _LAYOUTS.get(name)
         header = _HEADERS.get(name, name)
-        cells = [header, *("" if _is_missing(v) else layout.format(v) if layout else str(v) for v in frame[name])]
-        width = max(map(len, cells))
-        columns.append([cell.rjust(width) if name in _NUMBERS else cell.ljust(width) for cell in cells])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        columns[name] = [
+            header,
+            *("" if _is_missing(v) else layout.format(v) if layout else str(v) for v in frame[name]),
+        ]
+    if width is not None:
+        _fit(columns, width)
+    aligned = []
+    for name, cells in columns.items():
+        longest = _width_of(cells)
+        aligned.append([cell.rjust(longest) if name in _NUMBERS else cell.ljust(longest) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*aligned, strict=True))
+
+
+def render_best(study: optuna.Study, most: int = 5, width: int | None = None) -> str:
+    """Returns the table of the best trials that are complete; an empty text while there are none."""
+    frame = trials_frame(study)
+    best = frame[frame["state"] == TrialState.COMPLETE.name].head(most)
+    return "" if best.empty else render(best, width)
+
+
+def _fit(columns: dict[str, list[str]], width: int) -> None:
+    """Leaves columns out, and cuts the networks' names, until the rest fits."""
+
+    def excess() -> int:
+        return sum(map(_width_of, columns.values())) + 2 * (len(columns) - 1) - width
+
+    networks = columns["network"]
+    for name in _LEAST:
+        if excess() <= max(0, _width_of(networks) - _NAME):
+            break
+        columns.pop(name, None)
+    if (over := excess()) > 0:
+        room = max(_SHORTEST_NAME, _width_of(networks) - over)
+        networks[:] = [cut(cell, room) for cell in networks]
+
+
+def _width_of(cells: list[str]) -> int:
+    return max(map(len, cells))
 
 
 def to_json(frame: pandas.DataFrame) -> str:

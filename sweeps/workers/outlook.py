@@ -105,7 +105,7 @@ class Outlook:
     def _progress_of(self, trial: FrozenTrial) -> RunningTrial:
         done, since = self._marks[trial.number]
         tail = self._tails.get(trial.number)
-        epoch_s = trial.user_attrs.get(EPOCH_S, trial.user_attrs.get(EPOCH_S_ESTIMATE))
+        epoch_s = _epoch_s_of(trial)
         epochs, left_s = total_epochs(trial, self._epochs), None
         if epoch_s is not None:
             left_s = max(0.0, (epochs - done) * epoch_s - (time.monotonic() - since))
@@ -157,7 +157,7 @@ class Outlook:
                 # far that it could tell more than an epoch.
                 done = max(done, tail.epoch)
                 ago_s = time.time() - tail.time_ms / 1000
-                since -= min(max(0.0, ago_s), trial.user_attrs.get(EPOCH_S, 0.0)) if tail.time_ms else 0.0
+                since -= min(max(0.0, ago_s), _epoch_s_of(trial) or 0.0) if tail.time_ms else 0.0
             if self._marks.get(number, (-1, now))[0] != done:
                 self._marks[number] = done, since
 
@@ -169,3 +169,9 @@ class Outlook:
         if self._study.direction == StudyDirection.MAXIMIZE:
             return trial.value > self.best.value
         return trial.value < self.best.value
+
+
+def _epoch_s_of(trial: FrozenTrial) -> float | None:
+    """Returns the seconds of a trial's epoch, as observed, else as estimated."""
+    known: float | None = trial.user_attrs.get(EPOCH_S, trial.user_attrs.get(EPOCH_S_ESTIMATE))
+    return known

@@ -1,0 +1,60 @@
+"""What to do next, in words that can be typed as they stand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+__all__ = ["by_make", "show_next"]
+
+# The target of the Makefile for a verb.
+_TARGETS = {"ensemble": "sweep", "submit": "submission", "ui": "ui", "report": "report", "serve": "serve"}
+
+
+def by_make() -> bool:
+    """Says whether our Makefile called."""
+    return bool(os.environ.get("SWEEPS_MAKE"))
+
+
+def show_next(ctx: click.Context, study: str, verbs: Mapping[str, str]) -> None:
+    """Shows on standard error what may be called next: with `make`, if that is how people came here.
+
+    Args:
+        ctx: of the verb that has just ended.
+        study: the study that it was about.
+        verbs: what each verb does.
+    """
+    known = ctx.parent.command.commands if ctx.parent and isinstance(ctx.parent.command, click.Group) else {}
+    lines = {_typed(verb, study): what for verb, what in verbs.items() if verb in known}
+    width = max(map(len, lines), default=0)
+    for number, (line, what) in enumerate(lines.items()):
+        click.echo(f"{'next' if not number else '':4}  {line:{width}}  {what}", err=True)
+
+
+def _typed(verb: str, study: str) -> str:
+    if not by_make():
+        return f"{_program()} {verb}" + ("" if verb == "ui" else f" {study}")
+    return f"make {_TARGETS[verb]}" + ("" if verb == "ui" or study == "default" else f" STUDY={study}")
+
+
+def _program() -> str:
+    """Returns how this program is called from the current folder."""
+    script = Path(sys.argv[0])
+    if script.name != "__main__.py":
+        return _called(script)
+    return f"{_called(Path(sys.executable))} -m sweeps"
+
+
+def _called(path: Path) -> str:
+    found = shutil.which(path.name)
+    if found is not None and os.path.abspath(found) == os.path.abspath(path):
+        return path.name
+    try:
+        return str(Path(os.path.abspath(path)).relative_to(Path.cwd()))
+    except ValueError:
+        return os.path.abspath(path)

@@ -1,0 +1,313 @@
+"""A study as it stands at this moment, for who is not the process that runs it. Nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.config import StudyConfig
+from sweeps.config.duration import clock
+from sweeps.paths import StudyPaths
+from sweeps.study.budget import Budget, Clock, Tally
+from sweeps.study.liveness import Owner, is_dead, is_held, stale_trials
+from sweeps.study.lookup import config_of
+from sweeps.study.storage import origin_of
+from sweeps.tracking.cursor import pending_events
+from sweeps.tracking.events import EVENTS
+from sweeps.views.progress import RunningTrial, figures, running_lines
+from sweeps.views.screen import cut
+from sweeps.views.trials import source_of
+from sweeps.workers.outlook import Outlook
+
+__all__ = ["AtWork", "Keeping", "Queued", "StudyStatus", "StudyView", "moment", "ruled", "worker_of"]
+
+_SHOWN_QUEUE = 5
+_HEAD = 9  # characters of what stands before the lines
+_NARROW = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """The process that keeps a study's clock: its `run`, or a `worker` that took over.
+
+    Attributes:
+        pid: its number, as far as the lock's file says it.
+        since: when it began, in seconds since 1970.
+    """
+
+    pid: int | None
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtWork:
+    """A trial that is trained, or was when its worker died.
+
+    Attributes:
+        trial: how far it is.
+        where: "here", "elsewhere" (on another machine), or "dead": nobody is at it, and the next `run` goes on with it.
+        pid: of the worker.
+    """
+
+    trial: RunningTrial
+    where: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A trial that waits.
+
+    Attributes:
+        number: the one that it began under.
+        origin: where it comes from, in words.
+        epoch: the last epoch that an attempt before has ended.
+    """
+
+    number: int
+    origin: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyStatus:
+    """How a study stands.
+
+    Attributes:
+        study: its name.
+        metric: what its trials are judged by.
+        keeping: the process that runs it on this machine.
+        tally: its trials by state.
+        budget: what it may take.
+        elapsed_s: what all calls have taken so far.
+        left_s: how long it will take, if that is known.
+        best: the best trial that is complete.
+        workers: the trials that run.
+        queue: those that wait.
+        undelivered: events that MLflow does not have yet.
+    """
+
+    study: str
+    metric: str
+    keeping: Keeping | None
+    tally: Tally
+    budget: Budget
+    elapsed_s: float
+    left_s: float | None
+    best: FrozenTrial | None
+    workers: Sequence[AtWork]
+    queue: Sequence[Queued]
+    undelivered: int
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether anybody works on it."""
+        return self.keeping is not None or any(worker.where != "dead" for worker in self.workers)
+
+    @property
+    def share(self) -> float:
+        """The part of the budget that is used."""
+        return self.budget.share(self.tally, self.elapsed_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, for JSON."""
+        best, tally, keeping = self.best, self.tally, self.keeping
+        known = None if best is None else best.user_attrs
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "run": None if keeping is None else {"pid": keeping.pid, "since": moment(keeping.since)},
+            "budget": {
+                "share": self.share,
+                "elapsed_s": self.elapsed_s,
+                "time_s": self.budget.time_s,
+                "finished": tally.finished,
+                "trials": self.budget.trials,
+                "left_s": self.left_s,
+            },
+            "counts": {name: getattr(tally, name) for name in ("complete", "pruned", "failed", "running", "waiting")},
+            "best": best
+            and {
+                "trial": origin_of(best),
+                "network": (known or {}).get("label"),
+                "value": best.value,
+                "val_loss": (known or {}).get("val_loss"),
+                "val_accuracy": (known or {}).get("val_accuracy"),
+            },
+            "workers": [_named(asdict(each.trial)) | {"pid": each.pid, "where": each.where} for each in self.workers],
+            "queue": [{"trial": each.number, "from": each.origin, "epoch": each.epoch} for each in self.queue],
+            "undelivered": self.undelivered,
+        }
+
+    def text(self, width: int | None = None) -> str:
+        """Returns it for people, no line longer than `width`."""
+        return ruled(self._sections(width), width)
+
+    def _sections(self, width: int | None) -> Iterator[tuple[str, list[str]]]:
+        keeping, tally, budget = self.keeping, self.tally, self.budget
+        if keeping is not None:
+            who = "a process" if keeping.pid is None else f"process {keeping.pid}"
+            now = f"run by {who} since {moment(keeping.since)[11:]} ({clock(time.time() - keeping.since)})"
+        elif self.is_at_work:
+            now = "no `run` on this machine, but workers"
+        else:
+            now = "nobody is at work on it"
+        yield "study", [f"{self.study}: {now}"]
+        parts = [f"{tally.finished} of {budget.trials} trials"] if budget.trials is not None else []
+        parts += [f"{clock(self.elapsed_s)} of {clock(budget.time_s)}"] if budget.time_s is not None else []
+        parts = parts or [f"{tally.ended} of the grid's {tally.ended + tally.waiting + tally.running} points"]
+        parts += [f"{clock(self.left_s)} left"] if self.left_s is not None and self.share < 1 else []
+        yield "budget", [f"{100 * self.share:.0f} % used: {', '.join(parts)}"]
+        counts = [f"{tally.complete} complete", f"{tally.pruned} pruned"]
+        counts += [f"{tally.failed} failed"] if tally.failed else []
+        yield "trials", [", ".join([*counts, f"{tally.running} running", f"{tally.waiting} waiting"])]
+        if self.best is not None:
+            yield (
+                "best",
+                [f"#{origin_of(self.best):03d}  {figures(self.best)}  {self.best.user_attrs.get('label', '')}"],
+            )
+        if self.workers:
+            room = 1000 if width is None else width - (_HEAD if width >= _NARROW else 2)
+            yield "workers", running_lines([_placed(worker) for worker in self.workers], room)
+        if self.queue:
+            more = len(self.queue) - _SHOWN_QUEUE
+            listed = [
+                f"#{each.number:03d}  {each.origin}" + (f", goes on after epoch {each.epoch}" if each.epoch else "")
+                for each in self.queue[:_SHOWN_QUEUE]
+            ]
+            yield "queue", [*listed, *([f"… and {more} more"] if more > 0 else [])]
+        if self.undelivered:
+            yield "mlflow", [f"{self.undelivered:,} events wait to be delivered"]
+
+
+class StudyView:
+    """Looks at a study again and again, as others go on with it.
+
+    Args:
+        study: opened to be read.
+        paths: its paths.
+    """
+
+    def __init__(self, study: optuna.Study, paths: StudyPaths) -> None:
+        self._study, self._paths = study, paths
+        self.config: StudyConfig = config_of(study)
+        budget = self.config.budget
+        self._budget = Budget(budget.trials, budget.time_s, queued_only=self.config.sampler.type == "grid")
+        self._outlook: Outlook | None = None
+
+    def look(self) -> StudyStatus:
+        """Returns how it stands now."""
+        elapsed_s = float(self._study.user_attrs.get("elapsed_s", 0.0))
+        if self._outlook is None:
+            self._outlook = Outlook(self._study, self._budget, Clock(0.0), None, self.config.budget.epochs, self._paths)
+        else:
+            self._outlook.look()
+        outlook = self._outlook
+        trials = self._study.get_trials(deepcopy=False)
+        here = {origin_of(trial): trial for trial in trials if trial.state == TrialState.RUNNING}
+        stale = stale_trials(self._study) if here else None
+        workers = [
+            AtWork(trial=trial, **worker_of(self._study, here[trial.number], self._paths, stale))
+            for trial in outlook.running
+            if trial.number in here
+        ]
+        waiting = [each for each in trials if each.state == TrialState.WAITING and not each.user_attrs.get("requeued")]
+        return StudyStatus(
+            study=self.config.name,
+            metric=self.config.metric,
+            keeping=_keeping(self._paths),
+            tally=outlook.tally,
+            budget=self._budget,
+            elapsed_s=elapsed_s,
+            left_s=self._left_s(outlook.tally, elapsed_s),
+            best=outlook.best,
+            workers=workers,
+            queue=[_queued(trial) for trial in waiting],
+            undelivered=_undelivered(self._paths.folder),
+        )
+
+    def _left_s(self, tally: Tally, elapsed_s: float) -> float | None:
+        """Returns the time that is left, or how long the other trials take by the pace so far."""
+        left = [] if self._budget.time_s is None else [max(0.0, self._budget.time_s - elapsed_s)]
+        if self._budget.trials is not None and tally.finished:
+            left.append(max(0, self._budget.trials - tally.finished) * elapsed_s / tally.finished)
+        return min(left, default=None)
+
+
+def worker_of(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths, stale: set[int] | None) -> dict[str, Any]:
+    """Returns where the worker of a running trial is, and its process.
+
+    Args:
+        study: the study.
+        trial: one of its running trials.
+        paths: its paths.
+        stale: what `stale_trials` gave.
+    """
+    lock = paths.trial(origin_of(trial)) / "lock"
+    owner = Owner.read(lock)
+    pid = None if owner is None or not owner.is_here else owner.pid
+    if is_held(lock):
+        return {"where": "here", "pid": pid}
+    if is_dead(study, trial, owner, stale):
+        return {"where": "dead", "pid": None}
+    return {"where": "elsewhere", "pid": None}
+
+
+def moment(seconds: float) -> str:
+    """Returns a time as it is written here: 2026-11-24 15:02:11."""
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+
+
+def ruled(sections: Iterator[tuple[str, list[str]]], width: int | None) -> str:
+    """Returns lines with what they are about before them; in a narrow window above them."""
+    lines = []
+    for head, texts in sections:
+        if width is not None and width < _NARROW:
+            lines += [head, *(f"  {text}" for text in texts)]
+        else:
+            lines += [f"{head if not number else '':{_HEAD}}{text}" for number, text in enumerate(texts)]
+    return "\n".join(line.rstrip() if width is None else cut(line.rstrip(), width) for line in lines)
+
+
+def _named(trial: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a running trial has, as it is called elsewhere."""
+    names = {"number": "trial", "label": "network", "done": "epoch"}
+    return {names.get(name, name): value for name, value in trial.items()}
+
+
+def _placed(worker: AtWork) -> RunningTrial:
+    if worker.where == "dead":
+        return replace(worker.trial, label=f"its worker died · {worker.trial.label}", left_s=None)
+    place = f"process {worker.pid}" if worker.pid is not None else "another machine"
+    return replace(worker.trial, label=f"{worker.trial.label} · {place}")
+
+
+def _queued(trial: FrozenTrial) -> Queued:
+    preset = trial.user_attrs.get("preset")
+    origin = f"baseline {preset}" if preset else source_of(trial) or trial.user_attrs.get("label") or "drawn"
+    if "point" in trial.user_attrs:
+        origin = f"point {trial.user_attrs['point']} of the grid"
+    return Queued(number=origin_of(trial), origin=origin, epoch=max(trial.intermediate_values, default=0))
+
+
+def _keeping(paths: StudyPaths) -> Keeping | None:
+    if not is_held(paths.lock):
+        return None
+    try:
+        since, text = paths.lock.stat().st_mtime, paths.lock.read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return Keeping(pid=int(text) if text.isascii() and text.isdigit() else None, since=since)
+
+
+def _undelivered(folder: Path) -> int:
+    """Counts the events of the study's own run, its trials' and its ensembles'."""
+    found = [path for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{EVENTS}")]
+    return sum(pending_events(path.parent) for path in found)
