@@ -60,7 +60,7 @@ class SobolSampler(FeasibleSampler):
         names = list(self._space.searched)
         if self._engine is None:
             # Takes a second to import, which only this sampler has to pay.
-            from scipy.stats import qmc  # type: ignore[import-untyped]
+            from scipy.stats import qmc
 
             self._engine = qmc.Sobol(max(len(names), 1), scramble=True, seed=self.seed())
         return [dict(zip(names, row, strict=False)) for row in self._engine.random(64).tolist()]
