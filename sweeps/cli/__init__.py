@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sweeps.cli import care, comparison, contest, nets, studies
+from sweeps.cli import care, comparison, contest, nets, pages, state, studies
 from sweeps.cli.options import Verbs
 from sweeps.workers.cores import one_thread
 
@@ -28,6 +28,7 @@ main.add_section(
     studies.run,
     studies.init,
     studies.worker,
+    state.status,
     studies.trials,
     studies.report,
     comparison.compare,
@@ -36,6 +37,7 @@ main.add_section(
     studies.extend,
     studies.fork,
     studies.ui,
+    pages.dashboard,
 )
-main.add_section("Contest", contest.ensemble, contest.submit, contest.verify, contest.serve)
+main.add_section("Contest", contest.ensemble, contest.submit, contest.verify, pages.serve)
 main.add_section("Care", care.doctor, care.replay, care.export, care.import_, care.clean)

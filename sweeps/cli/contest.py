@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweeps.cli.completion import STUDY
 from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
 
 if TYPE_CHECKING:
     from sweeps.ensemble.record import EnsembleReport
 
-__all__ = ["ensemble", "serve", "submit", "verify"]
+__all__ = ["ensemble", "submit", "verify"]
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
 @click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
@@ -60,7 +61,7 @@ def ensemble(
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--input", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
 @click.option("--output", type=PATH, metavar="FILE", help="[default: submission.csv at the top]")
 @click.option("--format", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
@@ -108,25 +109,3 @@ def verify(manifest: Path, input: Path | None, data_dir: Path | None, as_json: b
     found = verify_submission(manifest, root=project_root(), dataset=find, input=input, echo=log_to(quiet))
     show_as(found.text(), found.to_dict(), as_json)
     return found.exit_code
-
-
-@click.command()
-@click.argument("study")
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: 5010, or a free one]")
-@click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-def serve(study: str, port: int | None, open_browser: bool) -> None:
-    """Draw a digit for a study's ensemble, on a local page.
-
-    The page shows the probabilities of the ensemble and of each member, and the image that they were given. It also
-    takes a PNG or a JPEG of any size. Only this machine can reach it.
-    """
-    from sweeps.ensemble.record import load_report
-
-    config = read_study(study)
-    paths = Paths(project_root()).study(config.name)
-    report = load_report(paths)  # before what takes longer to import
-    from sweeps.serve import App, Champion
-    from sweeps.serve import serve as serve_page
-
-    title = f"{config.name}, {report.title}"
-    serve_page(App(Champion(report, paths)), title=title, port=port, open_browser=open_browser)

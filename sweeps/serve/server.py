@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 import webbrowser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mnistnn.errors import InputError
-from sweeps.serve.app import App
 from sweeps.workers.signals import caught
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["serve"]
 
@@ -24,12 +26,15 @@ _PORT = 5010
 _IDLE_S = 20.0  # after which a connection that says nothing is closed
 
 
-def serve(app: App, *, title: str, port: int | None = None, open_browser: bool = False) -> None:
+def serve(
+    app: WSGIApplication, *, title: str, page: str = "", port: int | None = None, open_browser: bool = False
+) -> None:
     """Shows the page's address on stdout, and serves it until Ctrl-C or SIGTERM.
 
     Args:
-        app: the page.
+        app: what answers.
         title: what stands before the address.
+        page: the path of the page to open.
         port: the port; by default 5010, or any other if that is taken.
         open_browser: whether to open the page in the browser.
 
@@ -43,7 +48,7 @@ def serve(app: App, *, title: str, port: int | None = None, open_browser: bool =
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
-            address = f"http://{_HOST}:{number}"
+            address = f"http://{_HOST}:{number}{page}"
             print(f"{title}  {address}", flush=True)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
             if open_browser:
