@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sweeps.cli.completion import STUDY, TRIAL
 from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
 from sweeps.workers.cores import one_thread
@@ -15,7 +16,7 @@ __all__ = ["clean", "doctor", "export", "import_", "replay"]
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--fix", is_flag=True, help="Mend what can be mended; else nothing at all is written.")
 @options("storage", "tracking_uri", "json", "quiet")
 def doctor(study: str, fix: bool, storage: str | None, as_json: bool, quiet: bool, **chosen: Any) -> int:
@@ -34,8 +35,8 @@ def doctor(study: str, fix: bool, storage: str | None, as_json: bool, quiet: boo
 
 
 @click.command()
-@click.argument("study")
-@click.argument("number", type=click.IntRange(min=0), metavar="N")
+@click.argument("study", type=STUDY)
+@click.argument("number", type=TRIAL, metavar="N")
 @click.option("--keep", is_flag=True, help="Put weights and other files where the trial's are missing or damaged.")
 @options("data_dir", "storage", "json", "quiet")
 def replay(
@@ -64,7 +65,7 @@ def replay(
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--output", type=PATH, metavar="FILE", help="[default: STUDY.tar at the top]")
 @options("storage", "json", "quiet")
 def export(study: str, output: Path | None, storage: str | None, as_json: bool, quiet: bool) -> None:
@@ -130,7 +131,7 @@ def import_(
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option(
     "--keep",
     type=click.IntRange(min=0),

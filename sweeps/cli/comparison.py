@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sweeps.cli.completion import STUDY, TRIAL
 from sweeps.cli.options import duration, find_data, options, read_study, refuse_beside, show_as
 from sweeps.paths import Paths, project_root
 
@@ -14,9 +15,9 @@ __all__ = ["compare", "repeat"]
 
 
 @click.command()
-@click.argument("study")
-@click.argument("first", type=click.IntRange(min=0), metavar="A")
-@click.argument("second", type=click.IntRange(min=0), metavar="B")
+@click.argument("study", type=STUDY)
+@click.argument("first", type=TRIAL, metavar="A")
+@click.argument("second", type=TRIAL, metavar="B")
 @options("storage", "json")
 def compare(study: str, first: int, second: int, storage: str | None, as_json: bool) -> None:
     """Compare trials A and B side by side.
@@ -43,7 +44,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> l
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Repeat the N best.  [default: 5, or all]")
 @click.option("--trials", "numbers", callback=_numbers, metavar="A,B,...", help="Repeat these trials instead.")
 @click.option(

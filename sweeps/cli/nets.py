@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sweeps.cli.completion import MODEL, PRESET
 from sweeps.cli.options import (
     PATH,
     Section,
@@ -44,13 +45,19 @@ def _presets() -> Sequence[Section]:
 
 
 @click.command(cls=VerbWithNames, names=_presets)
-@click.argument("preset")
+@click.argument("preset", type=PRESET)
 @click.option("--epochs", type=int, metavar="N", help="Instead of the preset's.")
 @click.option("--batch-size", type=int, metavar="B", help="Instead of the preset's.")
 @click.option("--learning-rate", type=float, metavar="RATE", help="Instead of the preset's.")
 @click.option("--name", help="What the net is called, here and in MLflow.  [default: the preset's name, numbered]")
 @click.option("--message", "-m", default="", help="A description for MLflow.")
-@click.option("--from", "start", metavar="MODEL", help="Begin with the weights of a .npz file or a trained net's name.")
+@click.option(
+    "--from",
+    "start",
+    type=MODEL,
+    metavar="MODEL",
+    help="Begin with the weights of a .npz file or a trained net's name.",
+)
 @click.option("--test", is_flag=True, help="Open the test images at the end, and count that.")
 @click.option("--profile", is_flag=True, help="Show where a step's time goes, layer by layer; keep and track nothing.")
 @click.option("--steps", type=click.IntRange(1, 10_000), metavar="N", help="How many to profile.  [default: 100]")
@@ -96,7 +103,9 @@ def train(
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=PATH)
-@click.option("--model", metavar="MODEL", help="A .npz file, a study's name (its ensemble) or a trained net's name.")
+@click.option(
+    "--model", type=MODEL, metavar="MODEL", help="A .npz file, a study's name (its ensemble) or a trained net's name."
+)
 @options("json", "quiet")
 def predict(images: Sequence[Path], model: str | None, as_json: bool, quiet: bool) -> None:
     """Print the digit on each image, and its probability.

@@ -6,6 +6,7 @@ import functools
 
 import click
 
+from sweeps.cli.completion import STUDY, TRIAL
 from sweeps.cli.options import columns, options, read_study, refuse_beside, show, show_as
 from sweeps.paths import Paths, project_root
 
@@ -13,8 +14,8 @@ __all__ = ["status"]
 
 
 @click.command()
-@click.argument("study")
-@click.argument("trial", type=click.IntRange(min=0), required=False, metavar="[N]")
+@click.argument("study", type=STUDY)
+@click.argument("trial", type=TRIAL, required=False, metavar="[N]")
 @click.option("--watch", is_flag=True, help="Show it again and again, until nobody works on it.")
 @options("storage", "json")
 @click.pass_context

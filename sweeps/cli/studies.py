@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweeps.cli.completion import STUDY, TRIAL
 from sweeps.cli.hints import by_make, show_next
 from sweeps.cli.options import (
     PATH,
@@ -47,7 +48,7 @@ def _draw(study: optuna.Study, paths: StudyPaths, *args: Any) -> Sequence[str]:
 
 
 @click.command(cls=VerbWithNames, names=_searchable)
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="End this call after N more trials.")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
@@ -103,7 +104,7 @@ def _best_trials(name: str, storage: str | None) -> str:
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
 def init(
     study: str,
@@ -129,7 +130,7 @@ def init(
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="Leave after this time.")
 @options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "pictures", "json", "quiet")
@@ -159,7 +160,7 @@ def worker(
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--csv", type=PATH, metavar="FILE", help="Write all columns to FILE.")
 @options("storage", "json")
 def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> None:
@@ -175,7 +176,7 @@ def trials(study: str, csv: Path | None, storage: str | None, as_json: bool) -> 
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--output", type=PATH, metavar="FILE", help="[default: STUDY-report.html at the top]")
 @options("storage", "tracking_uri", "json", "quiet")
 def report(
@@ -196,9 +197,9 @@ def report(
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.argument("values", nargs=-1, metavar="NAME=VALUE...")
-@click.option("--from", "base", type=click.IntRange(min=0), metavar="N", help="Take the other values from trial N.")
+@click.option("--from", "base", type=TRIAL, metavar="N", help="Take the other values from trial N.")
 @options("storage", "json")
 def enqueue(study: str, values: Sequence[str], base: int | None, storage: str | None, as_json: bool) -> None:
     """Queue a trial with chosen values.
@@ -217,8 +218,8 @@ def enqueue(study: str, values: Sequence[str], base: int | None, storage: str | 
 
 
 @click.command()
-@click.argument("study")
-@click.argument("trial", type=click.IntRange(min=0), metavar="N")
+@click.argument("study", type=STUDY)
+@click.argument("trial", type=TRIAL, metavar="N")
 @click.option("--epochs", type=int, required=True, metavar="E", help="How many it shall have in all.")
 @options("storage", "json")
 def extend(study: str, trial: int, epochs: int, storage: str | None, as_json: bool) -> None:
@@ -237,7 +238,7 @@ def extend(study: str, trial: int, epochs: int, storage: str | None, as_json: bo
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.argument("new")
 @options("storage", "tracking_uri", "overrides", "json", "quiet")
 def fork(

@@ -122,7 +122,7 @@ class TrialStatus:
             yield "result", [text + (f", after epoch {best}" if best is not None else "")]
         if self.origin:
             yield "from", [self.origin]
-        listed = " · ".join(f"{name} {_short(value)}".replace(" ", "\0") for name, value in self.params.items())
+        listed = ", ".join(f"{name} {_short(value)}".replace(" ", "\0") for name, value in self.params.items())
         wrapped = [line.replace("\0", " ") for line in textwrap.wrap(listed, max(20, width - 10))]
         yield "params", wrapped or ["not drawn yet"]
         if self.curve:
