@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sweeps.cli import care, comparison, contest, nets, pages, state, studies
+from sweeps.cli import care, comparison, completion, contest, nets, pages, state, studies
 from sweeps.cli.options import Verbs
 from sweeps.workers.cores import one_thread
 
@@ -40,4 +40,4 @@ main.add_section(
     pages.dashboard,
 )
 main.add_section("Contest", contest.ensemble, contest.submit, contest.verify, pages.serve)
-main.add_section("Care", care.doctor, care.replay, care.export, care.import_, care.clean)
+main.add_section("Care", care.doctor, care.replay, care.export, care.import_, care.clean, completion.completion)
