@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.cli.completion import STUDY
+from sweeps.cli.hints import by_make, show_next
 from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
 from sweeps.paths import Paths, project_root
 
@@ -86,9 +87,19 @@ def submit(
 
     chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage, "echo": log_to(quiet)}
     find = functools.partial(find_data, data_dir, quiet)
-    manifest = write_submission(read_study(study, overrides, seed), root=project_root(), dataset=find, **chosen)
+    config = read_study(study, overrides, seed)
+    manifest = write_submission(config, root=project_root(), dataset=find, **chosen)
     text = f"submission  {chosen['output']}\nmanifest    {manifest}"
     show_as(text, json.loads(manifest.read_text(encoding="utf-8")), as_json)
+    if by_make() and not (as_json or quiet):  # the last step of `make sweep`
+        show_next(config.name, _NEXT)
+
+
+_NEXT = {
+    "report": "writes what came of the study into one HTML file",
+    "ui": "opens MLflow on all trials",
+    "serve": "lets you draw digits for the ensemble",
+}
 
 
 @click.command()

@@ -21,15 +21,15 @@ def by_make() -> bool:
     return bool(os.environ.get("SWEEPS_MAKE"))
 
 
-def show_next(ctx: click.Context, study: str, verbs: Mapping[str, str]) -> None:
+def show_next(study: str, verbs: Mapping[str, str]) -> None:
     """Shows on standard error what may be called next: with `make`, if that is how people came here.
 
     Args:
-        ctx: of the verb that has just ended.
-        study: the study that it was about.
+        study: the study that the verb was about that has just ended.
         verbs: what each verb does.
     """
-    known = ctx.parent.command.commands if ctx.parent and isinstance(ctx.parent.command, click.Group) else {}
+    group = click.get_current_context().find_root().command
+    known = group.commands if isinstance(group, click.Group) else {}
     lines = {_typed(verb, study): what for verb, what in verbs.items() if verb in known}
     width = max(map(len, lines), default=0)
     for number, (line, what) in enumerate(lines.items()):

@@ -84,7 +84,7 @@ def run(
     table = "" if as_json or not summary.complete else _best_trials(config.name, storage)
     show_as(f"{summary}\n\n{table}" if table else str(summary), summary.to_dict(), as_json)
     if table and not summary.exit_code and not chosen["quiet"] and not by_make():  # `make` goes on by itself
-        show_next(ctx, config.name, _NEXT)
+        show_next(config.name, _NEXT)
     return summary.exit_code
 
 
