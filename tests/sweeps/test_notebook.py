@@ -4,8 +4,10 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -16,12 +18,14 @@ from mnistnn.errors import DataError
 from mnistnn.files import sha256_file
 from mnistnn.metrics import accuracy
 from sweeps import Study
+from sweeps.config.toml import to_toml
 from sweeps.ensemble import load_report
 from sweeps.errors import ConfigError, StudyError
 from sweeps.notebook import Trial
 from sweeps.paths import Paths
 from sweeps.views.pictures.catalogue import STUDY
 from tests.sweeps.command import ROOT, Home
+from tests.sweeps.small import TABLES, make_study, small_config
 
 PICTURES = [name for name in dir(Study) if name.startswith("plot_")]
 
@@ -29,11 +33,6 @@ PICTURES = [name for name in dir(Study) if name.startswith("plot_")]
 @pytest.fixture(scope="module")
 def study(swept: Home) -> Study:
     return Study("smoke", root=swept.root)
-
-
-def ended(study: Study, state: str) -> list[int]:
-    frame = study.trials()
-    return [int(number) for number in frame.loc[frame["state"] == state, "trial"]]
 
 
 def test_import_of_sweeps_is_lazy() -> None:
@@ -153,10 +152,20 @@ def test_errors_are_one_line(study: Study, home: Home) -> None:
         assert caught.value._render_traceback_() == [f"{kind.__name__}: {caught.value}"]
 
 
-def test_a_trial_without_weights_has_no_network(study: Study) -> None:
-    unfinished = [*ended(study, "PRUNED"), *ended(study, "FAIL")]
-    if not unfinished:
-        pytest.skip("all trials of this run came to their end")
-    with pytest.raises(StudyError, match="must be complete to have a network"):
-        study.trial(unfinished[0]).network()
-    assert study.trial(unfinished[0]).value is None
+def test_a_trial_that_was_pruned_early(study: Study, tmp_path: Path) -> None:
+    pruned = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, value=2.5, intermediate_values={1: 2.5})
+    trial = Trial(pruned, Paths(tmp_path).study("smoke"), study.config)
+    assert (trial.state, trial.value, trial.val_loss, trial.params) == ("PRUNED", None, None, {})
+    assert trial.history.to_dict("list") == {"epoch": [1], "val_loss": [2.5]}
+    assert "PRUNED" in trial._repr_html_()
+    with pytest.raises(StudyError, match="must be complete to have a network, but .* is PRUNED"):
+        trial.network()
+
+
+def test_a_study_without_a_complete_trial_has_no_best(home: Home, sample: Dataset) -> None:
+    make_study(small_config(), home.root, sample)
+    (home.root / "studies" / "small.toml").write_text(to_toml(TABLES))
+    study = Study("small", root=home.root)
+    with pytest.raises(StudyError, match="has a best trial once one is complete, but none of 'small' is"):
+        _ = study.best
+    assert repr(study) == "Study('small': no trials)"
