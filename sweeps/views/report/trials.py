@@ -154,7 +154,7 @@ def _read(trial: FrozenTrial, attempts: int, config: StudyConfig, space: Space) 
         state=state,
         label=str(known.get("label", "")),
         val_loss=val_loss,
-        val_accuracy=val_accuracy,
+        val_accuracy=val_accuracy if val_accuracy is not None and 0 <= val_accuracy <= 1 else None,
         epochs=epochs,
         planned=planned,
         seconds=seconds,

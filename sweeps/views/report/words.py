@@ -64,7 +64,7 @@ def change(value: float, digits: int = 4) -> str:
 def change_interval(interval: Interval, digits: int = 2, scale: float = 100.0) -> str:
     """Returns a difference with its interval: +0.12 [−0.03, +0.27]; with a scale below zero, the other way round."""
     low, high = sorted((scale * interval.low, scale * interval.high))
-    return f"{change(scale * interval.estimate, digits)} [{change(low, digits)}, {change(high, digits)}]"
+    return f"{change(scale * interval.estimate, digits)} [{change(low, digits)},{_SPACE}{change(high, digits)}]"
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -130,7 +130,7 @@ def shortened(reason: str, longest: int = 120) -> str:
 
 def _ends(low: float, high: float, digits: int) -> str:
     """Returns the ends of an interval; nothing for one that has no width, as nobody could tell it."""
-    return "" if low == high else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return "" if low == high else f" [{low:.{digits}f},{_SPACE}{high:.{digits}f}]"
 
 
 #: What templates may call, by name.

@@ -198,6 +198,14 @@ def test_an_ensemble_of_impossible_figures_is_none(real: tuple[Path, StudyPaths,
     assert "The ensemble's record cannot be read: a share from 0 to 1" in page_of(recorded).text
 
 
+def test_impossible_results_are_none(recorded: Recorded) -> None:
+    recorded.complete(7.0, 0.3, seconds=float("nan"))
+    facts = recorded.facts()
+    (trial,) = facts.trials
+    assert (trial.val_accuracy, trial.seconds) == (None, None)
+    assert "Trial #000 is the best so far" in Page(render(facts)).text
+
+
 def test_a_study_that_was_never_run(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="must have been run before"):
         write_report("nothing", root=tmp_path)
