@@ -32,8 +32,11 @@ def show_next(study: str, verbs: Mapping[str, str]) -> None:
     known = group.commands if isinstance(group, click.Group) else {}
     lines = {_typed(verb, study): what for verb, what in verbs.items() if verb in known}
     width = max(map(len, lines), default=0)
-    for number, (line, what) in enumerate(lines.items()):
-        click.echo(f"{'next' if not number else '':4}  {line:{width}}  {what}", err=True)
+    rows = [f"{line:{width}}  {what}" for line, what in lines.items()]
+    if sys.stderr.isatty() and 6 + max(map(len, rows), default=0) > shutil.get_terminal_size().columns:
+        rows = list(lines)  # the commands stay whole, so that they can be copied
+    for number, row in enumerate(rows):
+        click.echo(f"{'next' if not number else '':4}  {row}", err=True)
 
 
 def _typed(verb: str, study: str) -> str:

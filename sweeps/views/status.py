@@ -26,11 +26,11 @@ from sweeps.views.screen import cut
 from sweeps.views.trials import source_of
 from sweeps.workers.outlook import Outlook
 
-__all__ = ["AtWork", "Keeping", "Queued", "StudyStatus", "StudyView", "moment", "ruled", "worker_of"]
+__all__ = ["AtWork", "Keeping", "Queued", "StudyStatus", "StudyView", "moment", "ruled", "waiting_events", "worker_of"]
 
 _SHOWN_QUEUE = 5
 _HEAD = 9  # characters of what stands before the lines
-_NARROW = 60
+_NARROW = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ class StudyStatus:
             ]
             yield "queue", [*listed, *([f"… and {more} more"] if more > 0 else [])]
         if self.undelivered:
-            yield "mlflow", [f"{self.undelivered:,} events wait to be delivered"]
+            yield "mlflow", [waiting_events(self.undelivered)]
 
 
 class StudyView:
@@ -258,6 +258,11 @@ def worker_of(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths, stale:
     if is_dead(study, trial, owner, stale):
         return {"where": "dead", "pid": None}
     return {"where": "elsewhere", "pid": None}
+
+
+def waiting_events(count: int) -> str:
+    """Returns how many events are still to be delivered, in words."""
+    return f"{count:,} event{'s wait' if count != 1 else ' waits'} to be delivered"
 
 
 def moment(seconds: float) -> str:

@@ -22,7 +22,7 @@ from sweeps.tracking.cursor import pending_events, run_id_of
 from sweeps.tracking.events import EVENTS, Event, parse
 from sweeps.tracking.parsing import LONGEST_LINE
 from sweeps.views.progress import RunningTrial, figures
-from sweeps.views.status import AtWork, moment, ruled, worker_of
+from sweeps.views.status import AtWork, moment, ruled, waiting_events, worker_of
 from sweeps.views.trials import source_of
 from sweeps.workers.outlook import Outlook
 
@@ -131,7 +131,7 @@ class TrialStatus:
             yield "attempts", [_attempt(each) for each in self.attempts]
         sizes = [f"{name} {_size(size)}" for name, size in self.files.items()]
         yield "files", [str(self.folder), *textwrap.wrap(", ".join(sizes), max(20, width - 10))]
-        waiting = f"{self.undelivered:,} events wait to be delivered" if self.undelivered else ""
+        waiting = waiting_events(self.undelivered) if self.undelivered else ""
         yield "mlflow", [", ".join(filter(None, [f"run {self.run_id}" if self.run_id else "no run yet", waiting]))]
 
     def _state(self) -> str:
