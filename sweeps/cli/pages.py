@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import click
 
 from sweeps.cli.completion import STUDY
@@ -15,7 +17,8 @@ __all__ = ["dashboard", "serve"]
 @click.argument("study", type=STUDY)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: 5010, or a free one]")
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-def serve(study: str, port: int | None, open_browser: bool) -> None:
+@options("json")
+def serve(study: str, port: int | None, open_browser: bool, as_json: bool) -> None:
     """Draw a digit for a study's ensemble, on a local page.
 
     The page shows the probabilities of the ensemble and of each member, and the image that they were given. It also
@@ -30,15 +33,15 @@ def serve(study: str, port: int | None, open_browser: bool) -> None:
     from sweeps.serve import serve as serve_page
 
     title = f"{config.name}, {report.title}"
-    serve_page(App(Champion(report, paths)), title=title, port=port, open_browser=open_browser)
+    serve_page(App(Champion(report, paths)), title=title, port=port, open_browser=open_browser, as_json=as_json)
 
 
 @click.command()
 @click.argument("study", type=STUDY)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: 5010, or a free one]")
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-@options("storage")
-def dashboard(study: str, port: int | None, open_browser: bool, storage: str | None) -> None:
+@options("storage", "json")
+def dashboard(study: str, port: int | None, open_browser: bool, storage: str | None, as_json: bool) -> None:
     """Open Optuna Dashboard on a study.
 
     It may be running: the pages follow it. Notes on it and its trials are kept; whatever else the pages offer to change
@@ -48,6 +51,8 @@ def dashboard(study: str, port: int | None, open_browser: bool, storage: str | N
     from sweeps.serve import serve as serve_page
     from sweeps.serve.dashboard import Dashboard
 
+    warnings.filterwarnings("ignore", module="optuna", category=UserWarning)  # of trials too few to say what matters
     name = read_study(study).name
     app = Dashboard(name, storage, Paths(project_root()).study(name))
-    serve_page(app, title=f"{name}, Optuna Dashboard", page=app.page, port=port, open_browser=open_browser)
+    title = f"{name}, Optuna Dashboard"
+    serve_page(app, title=title, page=app.page, port=port, open_browser=open_browser, as_json=as_json)

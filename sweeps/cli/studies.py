@@ -275,12 +275,19 @@ def fork(
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen.  [default: this machine only]")
 @click.option("--allowed-hosts", multiple=True, metavar="NAME", help="A name by which other machines may ask for it.")
 @click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-@options("tracking_uri")
-def ui(port: int | None, host: str, allowed_hosts: Sequence[str], open_browser: bool, tracking_uri: str | None) -> None:
+@options("tracking_uri", "json")
+def ui(
+    port: int | None,
+    host: str,
+    allowed_hosts: Sequence[str],
+    open_browser: bool,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> None:
     """Serve MLflow's pages, to this machine only unless told."""
     from sweeps.tracking.store import resolve_uri
     from sweeps.tracking.ui import serve
 
     root = project_root()
     names = [name for given in allowed_hosts for name in given.split(",")]
-    serve(resolve_uri(tracking_uri, root), root, port, open_browser, host=host, names=names)
+    serve(resolve_uri(tracking_uri, root), root, port, open_browser, host=host, names=names, as_json=as_json)

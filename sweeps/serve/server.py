@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import socket
 import sys
 import threading
@@ -27,7 +28,13 @@ _IDLE_S = 20.0  # after which a connection that says nothing is closed
 
 
 def serve(
-    app: WSGIApplication, *, title: str, page: str = "", port: int | None = None, open_browser: bool = False
+    app: WSGIApplication,
+    *,
+    title: str,
+    page: str = "",
+    port: int | None = None,
+    open_browser: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Shows the page's address on stdout, and serves it until Ctrl-C or SIGTERM.
 
@@ -37,6 +44,7 @@ def serve(
         page: the path of the page to open.
         port: the port; by default 5010, or any other if that is taken.
         open_browser: whether to open the page in the browser.
+        as_json: whether title and address are shown as JSON, on one line.
 
     Raises:
         InputError: the port is taken or not allowed.
@@ -49,7 +57,7 @@ def serve(
         thread.start()
         try:
             address = f"http://{_HOST}:{number}{page}"
-            print(f"{title}  {address}", flush=True)
+            print(json.dumps({"title": title, "url": address}) if as_json else f"{title}  {address}", flush=True)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
             if open_browser:
                 with contextlib.suppress(webbrowser.Error):

@@ -48,6 +48,7 @@ def serve(
     *,
     host: str = _LOCAL,
     names: Sequence[str] = (),
+    as_json: bool = False,
 ) -> None:
     """Shows the UI's addresses on stdout, and serves it until Ctrl-C or SIGTERM.
 
@@ -59,6 +60,7 @@ def serve(
         host: the address to listen on. Beyond loopback whoever reaches it can change and delete runs.
         names: by which other names browsers may ask for this server; each other name is refused, for a page from
             elsewhere can give itself one that leads here.
+        as_json: whether the addresses are shown as JSON, on one line.
 
     Raises:
         TrackingError: there is no store yet, it cannot be used, the host or the port cannot be listened on, or the
@@ -67,7 +69,7 @@ def serve(
     allowed = _allowed(host, names)
     check_reachable(uri)
     if is_server(uri):
-        _show(public(uri), open_browser)
+        _show(public(uri), open_browser, as_json)
         return
     path = sqlite_path(uri)
     if path is not None and (not path.exists() or not path.stat().st_size):
@@ -84,7 +86,7 @@ def serve(
     with open(log, "wb") as file, _until_told() as told, _server(uri, root, host, number, allowed, file) as process:
         _wait_until_healthy(address, process, log, told)
         if not told:
-            _show(address, open_browser)
+            _show(address, open_browser, as_json)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
         while not told and process.poll() is None:
             time.sleep(0.1)
@@ -92,15 +94,23 @@ def serve(
             raise TrackingError(f"the UI's server must keep running, but it ended; its last words are in {log}.")
 
 
-def _show(address: str, open_browser: bool) -> None:
+def _show(address: str, open_browser: bool, as_json: bool) -> None:
     studies = _experiments(address)
+    if as_json:
+        listed = [{"name": name, "url": table.address(address, number)} for name, number in studies]
+        print(json.dumps({"url": address, "experiments": listed}), flush=True)
+    else:
+        _print(address, studies)
+    if open_browser:
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(table.address(address, studies[0][1]) if studies else address)
+
+
+def _print(address: str, studies: Sequence[tuple[str, str]]) -> None:
     print(f"MLflow  {address}", flush=True)
     width = max((len(name) for name, _ in studies), default=0)
     for name, number in studies:
         print(f"{name:{width}}  {table.address(address, number)}", flush=True)
-    if open_browser:
-        with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(table.address(address, studies[0][1]) if studies else address)
 
 
 def _experiments(address: str) -> list[tuple[str, str]]:
