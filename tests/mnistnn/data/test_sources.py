@@ -124,7 +124,7 @@ def test_the_cache(ending: str, raw: dict[str, bytes], tmp_path: Path) -> None:
 
 
 def test_a_mirror(mirror: Path, raw: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(mirror, {f"{name}.gz": gzip.compress(data) for name, data in raw.items()})
+    fill(mirror, {f"{name}.gz": gzip.compress(data, mtime=0) for name, data in raw.items()})
     found = find_dataset(cache=tmp_path / "cache", progress=True)
     assert found.source == sources.MIRRORS[0]
     assert {path.name: path.read_bytes() for path in (tmp_path / "cache" / "mnist").iterdir()} == raw
@@ -134,7 +134,7 @@ def test_a_mirror(mirror: Path, raw: dict[str, bytes], tmp_path: Path, capsys: p
 
 def test_only_what_is_missing_or_damaged_is_fetched(mirror: Path, raw: dict[str, bytes], tmp_path: Path) -> None:
     fill(tmp_path / "mnist", {FILES[0]: raw[FILES[0]], FILES[1]: raw[FILES[1]], FILES[2]: bytes(len(raw[FILES[2]]))})
-    fill(mirror, {f"{name}.gz": gzip.compress(raw[name]) for name in FILES[2:]})
+    fill(mirror, {f"{name}.gz": gzip.compress(raw[name], mtime=0) for name in FILES[2:]})
     assert find_dataset(cache=tmp_path).source == sources.MIRRORS[0]
 
 
@@ -143,8 +143,8 @@ def test_only_what_is_missing_or_damaged_is_fetched(mirror: Path, raw: dict[str,
     [
         (None, "404"),
         (b"<html>log in</html>", "another digest"),
-        (gzip.compress(b"other"), "another digest"),
-        (gzip.compress(bytes(10 << 20)), "is damaged or another file"),
+        (gzip.compress(b"other", mtime=0), "another digest"),
+        (gzip.compress(bytes(10 << 20), mtime=0), "is damaged or another file"),
     ],
 )
 def test_a_mirror_with_other_files(data: bytes | None, reason: str, mirror: Path, tmp_path: Path) -> None:
