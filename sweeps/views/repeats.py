@@ -135,9 +135,9 @@ class Repeats:
 
     def _order(self) -> str:
         return (
-            "± is half of a 95 % t-interval of the mean over seeds. The original is no part of it: it was picked as "
-            "one of the best, so for its luck too. Intervals of differences are of each pair alone; p is corrected for "
-            "the number of pairs."
+            "± is half of a 95 % t-interval of the mean over seeds. The original is no part of it: what is picked for "
+            "its figures is picked for its luck too. Intervals of differences are of each pair alone; p is corrected "
+            "for the number of pairs."
         )
 
     def _telling(self) -> str:
@@ -166,10 +166,10 @@ class Repeats:
         gap = fmean(gaps)
         where = "below" if gap < 0 else "above"
         lucky = (gap < 0) == (self.metric == "val_loss")
-        moral = "what was picked as best looked better than it is" if lucky else "picking flattered nothing"
+        moral = ", as that of picked trials tends to" if lucky else ", so picking did not flatter them"
         whose = f"The {len(gaps)} originals'" if len(gaps) > 1 else "The original's"
-        how_far = f"{factor * abs(gap):.{digits}f}{unit} {where}"
-        return f"{whose} {name} lies {how_far} the mean of {'their' if len(gaps) > 1 else 'its'} repeats: {moral}."
+        how_far = f"{'on average ' if len(gaps) > 1 else ''}{factor * abs(gap):.{digits}f}{unit} {where}"
+        return f"{whose} {name} lies {how_far} the mean of {'their' if len(gaps) > 1 else 'its'} repeats{moral}."
 
     def _left(self) -> str:
         missing = sum(group.missing for group in self.groups)
