@@ -69,7 +69,7 @@ class StressProject(Project):
     def call(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Starts a verb."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SWEEPS_", "MLFLOW_"))}
-        more = {"PYTHONPATH": str(REPO), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} | self.environment
+        more = {"PYTHONPATH": str(REPO), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "SWEEPS_PICTURES": "0"}
         return subprocess.Popen(
             [sys.executable, "-m", "sweeps", *arguments],
             cwd=self.root,

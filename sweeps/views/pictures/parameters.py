@@ -37,7 +37,7 @@ _GOOD = 0.1
 
 _MOST_ROWS = 20
 _CROWD = 60
-_OTHERS = 150  # lines; more of them show no more
+_OTHERS, _FINE = 60, 30  # lines; more of them show no more
 _ROW = 0.5  # inches
 _SHORT = 4  # letters that do not reach over the edge
 _NOT_ASKED = -0.06  # the place of a trial that has no such parameter
@@ -160,7 +160,7 @@ def draw_parallel(facts: StudyFacts) -> Figure:
     axes.axis("off")
 
     is_crowd = len(trials) > _CROWD
-    fine = max(1, len(trials) // 10) if is_crowd else len(trials)
+    fine = min(_FINE, max(1, len(trials) // 10)) if is_crowd else len(trials)
     rest = trials[fine :: -(-(len(trials) - fine) // _OTHERS) or 1]
     colours = ramp()
     looks = [colours(rank / max(1, fine - 1)) for rank in range(fine)]
@@ -174,7 +174,7 @@ def draw_parallel(facts: StudyFacts) -> Figure:
         ticks = row.ticks if depth else [(rows[0].at(mark), scale.text(mark)) for mark in _marks(rows[0])]
         _row(axes, depth, row, ticks, misses=misses)
     handles = [Line2D([], [], color=BEST, marker="o", lw=2, markersize=3.5, label=f"best: {trials[0].name}")]
-    handles += [Line2D([], [], color=colours(0.1), label="best tenth" if is_crowd else "good")]
+    handles += [Line2D([], [], color=colours(0.1), label=f"best {fine}" if is_crowd else "good")]
     if is_crowd:
         name = "others" if len(rest) == len(trials) - fine else f"{len(rest)} of the others"
         handles += [Line2D([], [], color=GREY, lw=0.7, label=name)]

@@ -91,8 +91,8 @@ def _slice(axes: Axes, facts: StudyFacts, trials: Sequence[TrialFacts], places: 
             scale.place(trial.value or 0.0 for trial in chosen),
             marker,
             color=colour,
-            markersize=2.2 if is_crowd else 4,
-            alpha=0.5 if is_crowd else 0.8,
+            markersize=2.0 if is_crowd else 4,
+            alpha=1.0 if is_crowd else 0.8,
             label=state if chosen or any(trial.state == state for trial in trials) else None,
         )
     if best is not None:

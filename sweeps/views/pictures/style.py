@@ -60,7 +60,7 @@ _SIZE = 10.5
 _DPI = 150
 
 # A picture has few hues; with a palette it takes a third of the bytes.
-_COLOURS = 96
+_COLOURS = 64
 
 _RC: dict[str, Any] = {
     "axes.edgecolor": GREY,

@@ -13,10 +13,10 @@ from mnistnn.metrics import cross_entropy
 from sweeps.ensemble.record import read_report
 from sweeps.paths import Paths, StudyPaths
 from sweeps.views.pictures import NothingToDraw, ensemble_pictures
-from sweeps.views.pictures.calibration import fit_temperature, reliability, tempered
+from sweeps.views.pictures.calibration import draw_reliability, fit_temperature, reliability, tempered
 from sweeps.views.pictures.catalogue import ENSEMBLE
 from sweeps.views.pictures.ensemble_facts import EnsembleFacts, gather_ensemble
-from sweeps.views.pictures.images import doubtful
+from sweeps.views.pictures.images import doubtful, draw_filters
 from sweeps.views.pictures.members import agreement, draw_agreement, wilson
 from tests.sweeps.command import Home
 from tests.sweeps.views.drawings import drawn_with_faults
@@ -94,12 +94,15 @@ def test_predictions_that_are_gone(facts: EnsembleFacts, sample: Dataset, tmp_pa
     shutil.copytree(facts.paths.trials, paths.trials)
     number = facts.report.members[1].member.number
     (paths.trial(number) / "weights.npz").unlink()
-    said: list[str] = []
-    files = ensemble_pictures(facts.report, paths, sample, tmp_path, seed=SEED, say=said.append)
-    assert {path.stem for path in files} == ALL  # of the filters, those of the other member; no test predictions
+    later = gather_ensemble(facts.report, paths, sample, seed=SEED)
+    assert later.test is None
+    titles = " ".join(text.get_text() for text in draw_filters(later).texts)
+    assert f"#{number:03d}" not in titles
+    assert facts.names[0] in titles
+    assert "of the validation images" in draw_reliability(later).axes[0].get_ylabel()
     (paths.trial(number) / "val_probs.npz").unlink()
     with pytest.raises(CheckpointError):
-        ensemble_pictures(facts.report, paths, sample, tmp_path, seed=SEED)
+        gather_ensemble(facts.report, paths, sample, seed=SEED)
 
 
 def test_members_agree_as_often_as_they_do(facts: EnsembleFacts) -> None:

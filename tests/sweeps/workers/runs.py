@@ -61,7 +61,7 @@ class Project:
             [sys.executable, "-m", "sweeps", "run", "live", "--workers", str(workers), "--data-dir", str(self._data)]
             + list(options),
             cwd=self.root,
-            env=environment | {"PYTHONPATH": str(REPO)},
+            env=environment | {"PYTHONPATH": str(REPO), "SWEEPS_PICTURES": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
