@@ -6,6 +6,7 @@ A line is one of
     epoch     step, metrics
     artifact  file (beside the events), folder (where MLflow shall show it)
     tags      tags
+    experiment  tags and paragraphs (of its note, by heading) of the experiment that the run lies in
     stop      reason: it waits to be resumed
     resume
     end       state (COMPLETE, PRUNED or FAIL), reason, metrics (logged once, at step 0)
@@ -124,6 +125,10 @@ class TrialLog:
     def tags(self, tags: Mapping[str, Any]) -> None:
         """Records tags that became known after the start; `mlflow.note.content` replaces the description."""
         self._append("tags", tags=dict(tags))
+
+    def experiment(self, tags: Mapping[str, str], paragraphs: Mapping[str, str]) -> None:
+        """Records what the experiment, which all runs of a study share, shows: its tags, and parts of its note."""
+        self._append("experiment", tags=dict(tags), paragraphs=dict(paragraphs))
 
     def stop(self, reason: str) -> None:
         """Records that the run stops here and waits to be resumed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import urllib.parse
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,9 @@ def register_champion(
             version = str(created.version)
         if _champion(mlflow, name) != version:
             mlflow.set_registered_model_alias(name, CHAMPION, version)
+        experiment = mlflow.get_run(run_id).info.experiment_id
+        link = f"[{name}, version {version}](#/models/{urllib.parse.quote(name, safe='')}/versions/{version})"
+        store.describe(mlflow, experiment, {}, {"Ensemble": f"{description} It is the {CHAMPION}: {link}."})
     except Exception as error:  # MLflow's, SQLAlchemy's, requests', the file system's
         reason = reason_of(error, uri)
         raise TrackingError(

@@ -15,6 +15,7 @@ from sweeps.tracking.cleaned import was_cleaned
 from sweeps.tracking.cursor import Cursor
 from sweeps.tracking.events import EVENTS, Event
 from sweeps.tracking.inputs import dataset_inputs
+from sweeps.tracking.store import describe
 from sweeps.tracking.wire import (
     MAX_METRICS,
     MAX_PAIRS,
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["KEY_TAG", "STATUS", "Target", "deliver", "resend"]
 
 KEY_TAG = "sweeps.key"
-PRUNED_MARK = " · pruned"  # MLflow draws KILLED as it draws FAILED
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+
+# MLflow draws KILLED as it draws FAILED, and cuts long names off at their end.
+_MARKS = {"PRUNED": "pruned", "FAIL": "failed"}
 
 _CHUNK = 1 << 22  # bytes read at once
 _REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
@@ -189,6 +192,9 @@ class _Delivery:
     def _tags(self, event: Event) -> None:
         self._log([], tags=event["tags"])
 
+    def _experiment(self, event: Event) -> None:
+        describe(self.mlflow, self.target.experiment_id, event["tags"], event["paragraphs"])
+
     def _stop(self, event: Event) -> None:
         self._log([], tags={"state": "waiting", "reason": event["reason"]})
         self.mlflow.update_run(self._id, status="SCHEDULED")
@@ -201,8 +207,8 @@ class _Delivery:
         state = event["state"] if event["state"] in STATUS else "FAIL"
         tags = {"state": {"FAIL": "failed"}.get(state, state.lower()), "reason": event["reason"] or None}
         self._log(metrics_of(event, 0), tags=tags)
-        if state == "PRUNED":
-            self.mlflow.update_run(self._id, name=self.cursor.name + PRUNED_MARK)
+        if state in _MARKS:
+            self.mlflow.update_run(self._id, name=marked(self.cursor.name, _MARKS[state]))
         self.mlflow.set_terminated(self._id, status=STATUS[state], end_time=event["time_ms"])
         for other in (
             self._with_key(self.cursor.key) if self.cursor.doubtful else []
@@ -258,6 +264,12 @@ class _Delivery:
         while metrics or some_params or some_tags:
             self.mlflow.log_batch(self._id, metrics[:MAX_METRICS], some_params[:MAX_PAIRS], some_tags[:MAX_PAIRS])
             metrics, some_params, some_tags = metrics[MAX_METRICS:], some_params[MAX_PAIRS:], some_tags[MAX_PAIRS:]
+
+
+def marked(name: str, mark: str) -> str:
+    """Returns a run's name with how it ended behind its number: "#017 pruned · conv 32-64 adamw 1.2e-3"."""
+    number, space, rest = name.partition(" ")
+    return f"{number} {mark} · {rest}" if number.startswith("#") and space else f"{name} · {mark}"
 
 
 def _inside(folder: Path, name: str) -> Path | None:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import urllib.parse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 from sweeps.tracking.address import check_reachable, is_server, public, reason_of, resolve_uri, sqlite_path
-from sweeps.tracking.table import VIEW_TAG, view_state
+from sweeps.tracking.notes import merged
+from sweeps.tracking.table import view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +34,7 @@ __all__ = [
     "ExperimentRef",
     "check_reachable",
     "client",
+    "describe",
     "disconnect",
     "experiment",
     "experiment_name",
@@ -48,6 +50,7 @@ __all__ = [
 
 TRAIN_EXPERIMENT = "sweeps-train"  # what `train` trains, outside a study
 
+_NOTE = "mlflow.note.content"
 _KIND = "custom_model_development"  # the plain training view; MLflow's default is one for language models
 
 _PASSING = ("database is locked", "database or disk is full", "disk I/O error")  # what SQLite says of no lasting fault
@@ -149,7 +152,7 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
     """
     from mlflow.exceptions import MlflowException
 
-    tags = {"mlflow.experimentKind": _KIND, VIEW_TAG: view_state()} | ({"mlflow.note.content": note} if note else {})
+    tags = {"mlflow.experimentKind": _KIND, **view_tags()} | ({_NOTE: note} if note else {})
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         place = artifact_root(uri, root)
@@ -167,10 +170,26 @@ def experiment(mlflow: MlflowClient, uri: str, root: Path, name: str, note: str 
             f"`mlflow experiments restore --experiment-id {number}`, or name another study."
         )
     for key, value in tags.items():
-        if found.tags.get(key) != value:
+        if key not in found.tags:  # what the study's own run has told since stays
             with contextlib.suppress(MlflowException):  # two processes that set one at once are one too many for MLflow
                 mlflow.set_experiment_tag(found.experiment_id, key, value)
     return reference(found)
+
+
+def describe(mlflow: MlflowClient, experiment_id: str, tags: Mapping[str, str], paragraphs: Mapping[str, str]) -> None:
+    """Sets tags of an experiment and replaces parts of the note above its runs; what others wrote there stays.
+
+    Args:
+        mlflow: the store's client.
+        experiment_id: the experiment's.
+        tags: by name.
+        paragraphs: as `notes.merged` takes them.
+    """
+    found = dict(mlflow.get_experiment(experiment_id).tags)
+    note = merged(found.get(_NOTE, ""), paragraphs, experiment_id)
+    for key, value in {**tags, _NOTE: note}.items():
+        if found.get(key) != value:
+            mlflow.set_experiment_tag(experiment_id, key, value)
 
 
 def make_experiment(uri: str, root: Path, name: str, note: str) -> None:

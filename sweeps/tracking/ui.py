@@ -110,7 +110,8 @@ def _print(address: str, studies: Sequence[tuple[str, str]]) -> None:
     print(f"MLflow  {address}", flush=True)
     width = max((len(name) for name, _ in studies), default=0)
     for name, number in studies:
-        print(f"{name:{width}}  {table.address(address, number)}", flush=True)
+        print(f"{name:{width}}  table   {table.address(address, number, table.TABLE)}", flush=True)
+        print(f"{'':{width}}  charts  {table.address(address, number, table.CHARTS)}", flush=True)
 
 
 def _experiments(address: str) -> list[tuple[str, str]]:

@@ -12,12 +12,23 @@ from sweeps.tracking.events import Event, parse
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-__all__ = ["MAX_METRICS", "MAX_PAIRS", "MAX_PARAM", "MAX_TAG", "batches", "is_odd", "metrics_of", "pairs_of", "text_of"]
+__all__ = [
+    "MAX_METRICS",
+    "MAX_PAIRS",
+    "MAX_PARAM",
+    "MAX_TAG",
+    "batches",
+    "is_odd",
+    "metrics_of",
+    "pairs_of",
+    "rounded",
+    "text_of",
+]
 
 MAX_METRICS, MAX_PAIRS = 800, 100  # in one batch: 1000 in all, and 100 each of params and tags
 MAX_PARAM, MAX_TAG, _MAX_KEY = 6000, 8000, 250  # characters
 
-_DIGITS = 7  # of a float: all that float32 has; MLflow's table shows every one of them
+_DIGITS = 5  # of a fraction: MLflow's tables show every one of them; the events have all
 
 
 def batches(lines: bytes) -> Iterator[tuple[list[Event], int]]:
@@ -47,7 +58,10 @@ def metrics_of(event: Event, step: int) -> list[Metric]:
     from mlflow.entities import Metric
 
     values = {_key(name): value for name, value in event["metrics"].items()}
-    return [Metric(name, _number(value), event["time_ms"], step) for name, value in values.items()]
+    return [
+        Metric(name, float("nan") if is_odd(value) else rounded(value), event["time_ms"], step)
+        for name, value in values.items()
+    ]
 
 
 def pairs_of(entries: Mapping[str, Any], longest: int) -> list[tuple[str, str]]:
@@ -71,8 +85,9 @@ def text_of(value: Any) -> str:
     return text.replace("\0", "")  # PostgreSQL has no such character
 
 
-def _number(value: float | str) -> float:
-    return float("nan") if isinstance(value, str) else float(f"{value:.{_DIGITS}g}")
+def rounded(value: float) -> float:
+    """Returns a finite number as MLflow gets it: a count stays what it is."""
+    return float(value) if value == int(value) else float(f"{value:.{_DIGITS}g}")
 
 
 def _key(name: str) -> str:

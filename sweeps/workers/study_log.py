@@ -17,6 +17,7 @@ from sweeps.study.budget import Tally
 from sweeps.tracking.environment import environment_tags
 from sweeps.tracking.events import EVENTS, STATES, TrialLog
 from sweeps.tracking.notes import study_note
+from sweeps.workers import study_page
 
 __all__ = ["StudyLog", "log_fork"]
 
@@ -41,6 +42,7 @@ class StudyLog:
         inputs: Sequence[Mapping[str, Any]],
     ) -> None:
         self._log = TrialLog(paths.parent)
+        self._name, self._paths = config.name, paths
         budget = config.budget
         params = {
             "metric": config.metric,
@@ -51,11 +53,9 @@ class StudyLog:
             "budget_s": budget.time_s,
             "seed": config.seed,
         }
-        limits = [f"{budget.trials} trials"] if budget.trials is not None else []
-        limits += [f"{budget.time_s:g} s"] if budget.time_s is not None else []
         facts = {
             "metric": config.metric,
-            "budget": " or ".join(limits),
+            "budget": study_page.budget_text(config),
             "epochs of a trial": budget.epochs,
             "sampler": config.sampler.type,
             "pruner": config.pruner.type,
@@ -65,18 +65,25 @@ class StudyLog:
         }
         known = {name: value for name, value in params.items() if value is not None}
         note = study_note(config.name, facts, provenance.commit())
-        self._log.start(f"study {config.name}", known, tags, inputs, note=note)
+        is_new = self._log.start(f"study {config.name}", known, tags, inputs, note=note)
+        page = study_page.first_page(config, facts, provenance.commit())
+        if not is_new:
+            page.pop(study_page.heading(config.name))  # which names the best trial by now
+        self._log.experiment(study_page.page_views(config), page)
 
     def best(self, tally: Tally, trial: FrozenTrial) -> None:
-        """Records a new best trial, as a point of the curve over the trials that finished."""
+        """Records a new best trial, as a point of the curve over the trials that finished, and in the note."""
         attributes = trial.user_attrs
         self._log.epoch(
             tally.ended,
-            {"best_val_loss": attributes.get("val_loss"), "best_val_accuracy": attributes.get("val_accuracy")},
+            # Not named as a trial's results are: MLflow's table of trials would rank the study among them.
+            {"best_so_far_loss": attributes.get("val_loss"), "best_so_far_accuracy": attributes.get("val_accuracy")},
         )
+        self._log.experiment({}, study_page.winner(self._name, self._paths, trial))
 
     def stop(self, reason: str) -> None:
         """Records that the study waits to be gone on with."""
+        self._log.experiment({}, study_page.stopped(reason))
         self._log.stop(reason)
 
     @classmethod
@@ -118,6 +125,7 @@ class StudyLog:
 
 
 def _end(log: TrialLog, tally: Tally, seconds: float) -> None:
+    log.experiment({}, study_page.result(tally, seconds))
     log.end(
         "COMPLETE",
         metrics={

@@ -275,12 +275,14 @@ class _Run:
             self.progress.warn(f"the study was not drawn ({type(error).__name__}: {reason}).")
 
     def _show(self, outlook: Outlook) -> None:
+        best = None
         for trial, is_best in outlook.look():
             if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs:
                 continue  # of a worker that died, which was said then
             self.progress.ended(trial, is_best=is_best)
-            if is_best:
-                self.keeper.best(outlook.tally, trial)
+            best = trial if is_best else best
+        if best is not None:  # the last of them: they share one point of the study's curve
+            self.keeper.best(outlook.tally, best)
         self.progress.update(
             outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s, running=outlook.running
         )

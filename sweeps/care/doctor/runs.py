@@ -18,13 +18,13 @@ from sweeps.care.doctor.told import Told
 from sweeps.tracking.cursor import CURSOR
 from sweeps.tracking.inspect import RunStore, SeenRun
 from sweeps.tracking.runs import STATUS
+from sweeps.tracking.wire import rounded
 
 __all__ = ["check_lost", "check_orphans", "check_states"]
 
 _CHECK = "runs"
 _STATUS = {"running": "RUNNING", "waiting": "SCHEDULED"} | STATUS
 _WITH_RESULTS = ("COMPLETE", "PRUNED")
-_DIGITS = 7  # as metrics are sent to MLflow
 
 
 def check_lost(scene: Scene) -> list[Finding]:
@@ -116,8 +116,12 @@ def _delivered(scene: Scene) -> Iterator[tuple[str, Path, Told, FrozenTrial | No
 def _odd_metrics(trial: FrozenTrial, run: SeenRun) -> dict[str, float]:
     """Returns the results that a run should show and does not."""
     known = {name: value for name, value in end_metrics(trial).items() if name in METRICS and math.isfinite(value)}
-    wanted = {name: float(f"{value:.{_DIGITS}g}") for name, value in known.items()}
-    return {name: value for name, value in wanted.items() if run.metrics.get(name) != value}
+    wanted = {name: rounded(value) for name, value in known.items()}  # as it was sent; once it was less
+    return {
+        name: value
+        for name, value in wanted.items()
+        if (shown := run.metrics.get(name)) is None or not math.isfinite(shown) or rounded(shown) != value
+    }
 
 
 def _set(store: RunStore, run: SeenRun, values: dict[str, float]) -> None:

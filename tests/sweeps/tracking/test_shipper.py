@@ -19,6 +19,7 @@ from sweeps.paths import Paths
 from sweeps.tracking import store
 from sweeps.tracking.cursor import CURSOR, Cursor
 from sweeps.tracking.events import EVENTS
+from sweeps.tracking.notes import views
 from sweeps.tracking.runs import KEY_TAG
 from sweeps.tracking.shipper import run_id_of, ship_folder
 from tests.sweeps.tracking.projects import EXPERIMENT, Project
@@ -71,7 +72,7 @@ def test_a_run_as_mlflow_shows_it(project: Project) -> None:
     assert run.data.params == {
         "filters_1": "32",
         "norm": "true",
-        "adamw.learning_rate": "0.001234568",
+        "adamw.learning_rate": "0.0012346",
         "shape": "[1, 2]",
     }
     tags = {name: value for name, value in run.data.tags.items() if name != KEY_TAG}
@@ -93,7 +94,7 @@ def test_a_run_as_mlflow_shows_it(project: Project) -> None:
         "seconds": 1.0,
         "best_val_loss": 0.125,
     }
-    assert project.history(run.info.run_id, "seconds") == [(1, 1.234568), (2, 1.0)]
+    assert project.history(run.info.run_id, "seconds") == [(1, 1.2346), (2, 1.0)]
     assert project.history(run.info.run_id, "best_val_loss") == [(0, 0.125)]
     inputs = [(i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs]
     assert sorted(inputs) == [
@@ -113,8 +114,8 @@ def test_a_run_as_mlflow_shows_it(project: Project) -> None:
     ("state", "reason", "status", "name"),
     [
         ("COMPLETE", None, "FINISHED", "#001 conv 32-64"),
-        ("PRUNED", "median at epoch 2", "KILLED", "#001 conv 32-64 · pruned"),
-        ("FAIL", "ValueError: no", "FAILED", "#001 conv 32-64"),
+        ("PRUNED", "median at epoch 2", "KILLED", "#001 pruned · conv 32-64"),
+        ("FAIL", "ValueError: no", "FAILED", "#001 failed · conv 32-64"),
     ],
 )
 def test_how_a_run_ended(project: Project, state: str, reason: str | None, status: str, name: str) -> None:
@@ -125,6 +126,28 @@ def test_how_a_run_ended(project: Project, state: str, reason: str | None, statu
     assert run.data.tags["mlflow.runName"] == name
     assert run.data.tags["state"] == {"FAIL": "failed"}.get(state, state.lower())
     assert run.data.tags.get("reason") == reason
+
+
+def test_counts_are_not_rounded(project: Project) -> None:
+    with project.log(1) as log:
+        log.start("#001 conv", {}, {}, metrics={"macs": 1_234_567, "seconds": 123.456789})
+        log.end("COMPLETE")
+    assert project.shipper().drain() == 0
+    assert project.runs()[0].data.metrics == {"macs": 1_234_567.0, "seconds": 123.46}
+
+
+def test_what_an_experiment_shows_comes_with_the_events(project: Project) -> None:
+    with project.parent() as parent:
+        parent.start("digits", {}, {})
+        parent.experiment({"view": "one"}, {"Study digits": views(), "Result": "still running."})
+        parent.experiment({}, {"Result": "done."})
+        parent.end("COMPLETE")
+    assert project.shipper(note="").drain() == 0
+    experiment = store.client(project.uri).get_experiment_by_name(EXPERIMENT)
+    assert experiment.tags["view"] == "one"
+    links, result = experiment.tags["mlflow.note.content"].split("\n\n")
+    assert f"#/experiments/{experiment.experiment_id}/runs?" in links
+    assert result == "**Result:** done."
 
 
 def test_a_stopped_trial_goes_on_in_the_same_run(project: Project) -> None:

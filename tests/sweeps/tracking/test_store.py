@@ -17,6 +17,7 @@ import pytest
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 from sweeps.tracking import store, table
+from sweeps.tracking.notes import experiment_note, views
 from tests.sweeps.tracking.projects import Project
 
 PREPARE = (
@@ -71,7 +72,23 @@ def test_an_experiments_artifacts_stay_in_the_store(name: str, project: Project)
     assert place.name not in ("", ".", "..")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert experiment.tags["mlflow.note.content"] == "A note."
-    assert "best_val_loss" in experiment.tags[table.VIEW_TAG]
+    assert all("best_val_loss" in experiment.tags[tag] for tag in table.VIEW_TAGS)
+
+
+def test_an_experiments_note_keeps_what_others_wrote(project: Project) -> None:
+    client = store.client(project.uri)
+    number = store.experiment(client, project.uri, project.root, "sweeps-x", experiment_note("x")).experiment_id
+    mine = client.get_experiment(number).tags["mlflow.note.content"] + "\n\nLook at #3 again."
+    client.set_experiment_tag(number, "mlflow.note.content", mine)
+    store.describe(client, number, {"view": "one"}, {"Study x": views(), "Result": "none."})
+    tags = client.get_experiment(number).tags
+    assert tags["view"] == "one"
+    first, reading, others, last = tags["mlflow.note.content"].split("\n\n")
+    assert first.startswith(f"**Study x:** [table](#/experiments/{number}/runs?")
+    assert reading.startswith("**Reading:** one run")
+    assert (others, last) == ("Look at #3 again.", "**Result:** none.")
+    store.experiment(client, project.uri, project.root, "sweeps-x", experiment_note("x"))
+    assert client.get_experiment(number).tags == tags, "who only opens it changes nothing"
 
 
 def test_a_deleted_experiment_is_not_brought_back(project: Project) -> None:

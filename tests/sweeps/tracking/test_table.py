@@ -2,27 +2,68 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from sweeps.config import load_study
+from sweeps.study.columns import searched_columns
 from sweeps.study.space import Space
 from sweeps.tracking import table
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_the_view_shows_params_that_trials_have() -> None:
+def states(tags: dict[str, str]) -> dict[str, Any]:
+    assert tuple(tags) == table.VIEW_TAGS
+    views = [json.loads(value) for value in tags.values()]
+    assert [view["name"] for view in views] == ["Trials, best first", "Charts"]
+    assert views[0]["createdAt"] > views[1]["createdAt"], "MLflow lists the newest first"
+    assert all(len(value) < 20_000 for value in tags.values()), "MLflow's limit"
+    return {key.rpartition(".")[2]: json.loads(view["state"]) for key, view in zip(tags, views, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["default", "contest", "smoke"])
+def test_the_views_show_what_a_study_searches(name: str) -> None:
+    space = Space(load_study(name, root=ROOT))
+    columns = searched_columns(space)
+    found = states(table.view_tags(columns.searched, columns.axes))
+    params = [column.split("`")[1] for column in found["trials"]["selectedColumns"] if column.startswith("params.")]
+    assert {"learning_rate", "optimizer", "batch_size", "dropout", "filters"} <= set(params)
+    assert not {"epochs", "architecture", "beta2", "scaling"} & set(params), "what is the same for all, or in the name"
+    for state in found.values():
+        assert state["orderByKey"] in state["selectedColumns"]
+        assert state["orderByAsc"] is True
+        assert set(state["selectedColumns"]) <= set(state["columnOrder"])
+    charts = found["charts"]["compareRunCharts"]
+    (parallel,) = (chart for chart in charts if chart["type"] == "PARALLEL")
+    assert {"learning_rate", "optimizer", "dropout"} <= set(parallel["selectedParams"]) <= set(params)
+    assert "filters" not in parallel["selectedParams"], "trials without one would not be drawn"
+    assert parallel["selectedMetrics"] == ["best_val_loss", "best_val_accuracy"]
+    sections = {section["uuid"] for section in found["charts"]["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in charts} < sections
+    assert len({chart["uuid"] for chart in charts}) == len(charts) == 7
+
+
+def test_params_that_every_trial_has_are_axes() -> None:
     space = Space(load_study("default", root=ROOT))
-    plain = space.plain(space.values(*space.preset_values("conv2")))
-    state = json.loads(table.view_state())
-    params = [name.split("`")[1] for name in state["selectedColumns"] if name.startswith("params.")]
-    assert len(params) > 5
-    assert set(params) <= plain.keys()
-    assert state["orderByKey"] in state["selectedColumns"]
-    assert state["orderByAsc"] is True
+    columns = searched_columns(space)
+    assert searched_columns(space) == columns
+    assert set(columns.axes) <= space.plain(space.values(*space.preset_values("conv2"))).keys()
+    assert set(columns.axes) <= set(columns.searched)
+    assert "dense_dropout" in set(columns.searched) - set(columns.axes), "only asked where there is a dense layer"
+
+
+def test_a_study_by_accuracy_has_the_highest_first() -> None:
+    found = states(table.view_tags(["dropout"], by_accuracy=True))
+    assert found["trials"]["orderByKey"] == "metrics.`best_val_accuracy`"
+    assert found["trials"]["orderByAsc"] is False
+    assert all(chart["type"] != "PARALLEL" for chart in found["charts"]["compareRunCharts"]), "it would be empty"
 
 
 def test_the_address_opens_the_view_in_the_training_ui() -> None:
     assert table.address("http://127.0.0.1:5000", "3") == (
-        "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=trials"
+        "http://127.0.0.1:5000/#/experiments/3/runs"
+        "?workflowType=machine_learning&compareRunsMode=TABLE&viewStateShareKey=trials"
     )
-    assert table.VIEW_TAG.endswith(".trials")
+    assert table.link("3", table.CHARTS).endswith("compareRunsMode=CHART&viewStateShareKey=charts")

@@ -90,12 +90,13 @@ def test_a_port_that_is_taken(project: Project) -> None:
 
 @pytest.mark.slow
 def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None:
-    lines = serving.read(2)
+    lines = serving.read(3)
     name, address = lines[0].split()
     assert name == "MLflow"
     assert address.startswith("http://127.0.0.1:")
     number = store.client(project.uri).get_experiment_by_name(EXPERIMENT).experiment_id
-    assert lines[1] == f"{EXPERIMENT}  {table.address(address, number)}"
+    assert lines[1] == f"{EXPERIMENT}  table   {table.address(address, number)}"
+    assert lines[2].split() == ["charts", table.address(address, number, table.CHARTS)]
     assert b"<title>MLflow</title>" in fetch(address)
     found = json.loads(fetch(f"{address}/api/2.0/mlflow/runs/search", {"experiment_ids": [number]}))["runs"]
     assert [run["info"]["run_name"] for run in found] == ["#001 conv"]

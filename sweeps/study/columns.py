@@ -1,0 +1,62 @@
+"""What of a study's trials differs from one to another: the columns and the axes of whoever shows them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnistnn.domains import Choice, Domain, FloatRange
+from sweeps.study.space import Space
+
+__all__ = ["Columns", "searched_columns"]
+
+_DRAWS = 200
+_MOST_WORDS = 20  # on one axis, if they are to be read
+
+
+class Columns(NamedTuple):
+    """Names of params, as `Space.plain` has them.
+
+    Attributes:
+        searched: those that differ.
+        axes: those of them that every trial has, either all as numbers or all as a few words.
+    """
+
+    searched: list[str]
+    axes: list[str]
+
+
+def searched_columns(space: Space) -> Columns:
+    """Returns the columns of a study's trials, found from draws: what depends on what is only known by walking."""
+    generator = np.random.default_rng(0)
+    draws = [space.plain(space.walk(lambda name, domain: _draw(generator, domain))) for _ in range(_DRAWS)]
+    names = dict.fromkeys(name for draw in draws for name in draw if name != "architecture")  # which a run's name tells
+    values = {name: [draw[name] for draw in draws if name in draw] for name in names}
+    searched = [name for name in names if len(set(values[name])) > 1]
+    axes = [name for name in searched if len(values[name]) == _DRAWS and _is_axis(values[name])]
+    return Columns(searched, axes)
+
+
+def _is_axis(values: list[Any]) -> bool:
+    """Returns whether values are all numbers, or few words: "8" and "8-16" are neither."""
+    numbers = sum(_is_number(value) for value in values)
+    return numbers == len(values) or (numbers == 0 and len(set(values)) <= _MOST_WORDS)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False  # shown as a word
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _draw(generator: np.random.Generator, domain: Domain) -> Any:
+    if isinstance(domain, Choice):
+        return domain.values[int(generator.integers(len(domain.values)))]
+    if isinstance(domain, FloatRange):
+        return float(generator.uniform(domain.low, domain.high))
+    return domain.low + domain.step * int(generator.integers((domain.high - domain.low) // domain.step + 1))
