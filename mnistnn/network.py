@@ -259,8 +259,7 @@ class Network:
         return save_model(path, self)
 
     def __repr__(self) -> str:
-        names = ", ".join(self.layers)
-        return f"<Network of {names}: {self.param_count:,} parameters, {self.macs:,} multiply-adds an image>"
+        return f"<Network: {len(self.layers)} layers, {self.param_count:,} parameters, {self.macs:,} MACs an image>"
 
     def summary(self) -> str:
         """Returns the table of layers: name, output shape, parameters, multiply-adds."""
