@@ -55,7 +55,7 @@ class _TrialNumber(click.IntRange):
     name = "trial"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
-        study = ctx.params.get("study")
+        study = ctx.params.get("study") or next(iter(ctx.args), None)  # after an option click has not placed it yet
         if not isinstance(study, str):
             return []
         folders = _folders(Paths(project_root()).study(Path(study).stem).trials)

@@ -138,12 +138,16 @@ class VerbWithNames(click.Command):
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Returns the seconds that 600, 90s, 30m or 2h mean: the callback of an option."""
+    if value is None or ctx.resilient_parsing:  # a shell that completes must not wait for imports
+        return None
     from sweeps.config import parse_duration
 
-    return None if value is None else parse_duration(value)
+    return parse_duration(value)
 
 
-def _whole_seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
+def _whole_seconds(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    if ctx.resilient_parsing:
+        return None
     from sweeps.config import parse_duration
 
     return max(1, round(parse_duration(value)))
