@@ -69,14 +69,14 @@ def skeleton(markdown: str) -> str:
     return _OUTPUT.sub("```text\n```\n", _RAN.sub("", markdown))
 
 
-def copy_project(folder: Path, changed: Mapping[str, str] | None = None) -> None:
+def copy_project(folder: Path, changed: Mapping[str, bytes] | None = None) -> None:
     """Copies this checkout, without what git ignores, for a tutorial to work in.
 
     Its `.venv` is the environment that this process runs in.
 
     Args:
         folder: where to; it is made.
-        changed: files by their paths that shall have another text than ours.
+        changed: files by their paths that shall be others than ours, or that we do not have.
     """
     studies = {path.name for path in (ROOT / "studies").iterdir() if path.is_dir()}
     for name in (*COPIED, *LOCKS):
@@ -87,8 +87,9 @@ def copy_project(folder: Path, changed: Mapping[str, str] | None = None) -> None
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-    for name, text in (changed or {}).items():
-        (folder / name).write_text(text)
+    for name, data in (changed or {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name, arguments in (("python", ""), ("sweeps", "-m sweeps ")):
@@ -104,10 +105,12 @@ class Runner:
     Args:
         stem: the tutorial's name, which begins those of its pictures.
         pictures: where these go.
+        checkout: where the files lie that a text shows.
     """
 
-    def __init__(self, stem: str, pictures: Path) -> None:
+    def __init__(self, stem: str, pictures: Path, checkout: Path = ROOT) -> None:
         self._stem = stem
+        self._checkout = checkout
         self._pictures = pictures
         self._drawn = 0
         self._names: dict[str, Any] = {"__name__": "__main__"}
@@ -122,7 +125,7 @@ class Runner:
             RuntimeError: a command failed.
         """
         if cell.kind == "markdown":
-            return re.sub(r"^\{\{ (\S+) \}\}$", _included, cell.source, flags=re.MULTILINE) + "\n"
+            return re.sub(r"^\{\{ (\S+) \}\}$", self._included, cell.source, flags=re.MULTILINE) + "\n"
         if cell.kind == "shell":
             return f"```sh\n{cell.source}\n```\n" + self._printed(self._shell(cell.source))
         shown, picture = self._python(cell)
@@ -159,11 +162,10 @@ class Runner:
         lines = (line.rstrip() for line in text.strip("\n").splitlines())
         return "\n```text\n{}\n```\n".format("\n".join(lines)) if text.strip() else ""
 
-
-def _included(match: re.Match[str]) -> str:
-    path = Path(match[1])
-    language = {".py": "python", ".toml": "toml"}[path.suffix]
-    return f"```{language}\n{path.read_text().rstrip()}\n```"
+    def _included(self, match: re.Match[str]) -> str:
+        path = self._checkout / match[1]
+        language = {".py": "python", ".toml": "toml"}[path.suffix]
+        return f"```{language}\n{path.read_text().rstrip()}\n```"
 
 
 def run_here(script: Path, output: Path, executed: str) -> None:
@@ -180,20 +182,20 @@ def run_here(script: Path, output: Path, executed: str) -> None:
     began = time.monotonic()
     pictures = output.parent / "tutorial"
     pictures.mkdir(parents=True, exist_ok=True)
-    runner = Runner(script.stem, pictures)
+    runner = Runner(script.stem, pictures, script.parent.parent)
     parts = [runner.run(cell) for cell in read_cells(script.read_text())]
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     parts.append(f"{EXECUTED} by `make tutorial`{executed}, in {minutes}:{seconds:02d}.*\n")
     output.write_text("\n".join(parts))
 
 
-def run_copied(script: Path, output: Path, changed: Mapping[str, str] | None = None) -> None:
+def run_copied(script: Path, output: Path, changed: Mapping[str, bytes] | None = None) -> None:
     """Runs a tutorial in a copy of this checkout, in a process of its own, and writes it.
 
     Args:
         script: the tutorial.
         output: the Markdown file.
-        changed: files that shall have another text than ours, by their paths.
+        changed: files by their paths that shall be others than ours, or that we do not have.
 
     Raises:
         subprocess.CalledProcessError: the tutorial failed; stderr says how.
