@@ -51,6 +51,8 @@ def resume(
             except CheckpointError as error:
                 say(f"a checkpoint is passed over: {error}")
             else:
+                if name == PREVIOUS:  # what is damaged gives way: the next `save` must not move it over the whole one
+                    os.replace(path, folder / CHECKPOINT)
                 return trainer
     return trainer
 

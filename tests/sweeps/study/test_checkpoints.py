@@ -71,6 +71,23 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     assert checkpoints.resume(tmp_path, lambda: _fresh(sample), print).epoch == 2
 
 
+def test_after_damage_the_whole_one_stays_until_the_next_is_whole(
+    tmp_path: Path, sample: Dataset, fresh: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(fresh, tmp_path, 3)
+    (tmp_path / checkpoints.CHECKPOINT).write_bytes(b"damaged")
+    again = checkpoints.resume(tmp_path, lambda: _fresh(sample), print)
+    assert again.epoch == 2
+
+    def killed(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, again)
+    assert checkpoints.resume(tmp_path, lambda: _fresh(sample), print).epoch == 2
+
+
 def test_the_end_keeps_the_last_state_and_nothing_else(tmp_path: Path, fresh: Trainer) -> None:
     _train(fresh, tmp_path, 2)
     last = sha256_file(tmp_path / checkpoints.CHECKPOINT)
