@@ -178,7 +178,7 @@ def load_study(
     file = journal_path(url, paths) or sqlite_path(url or "")
     if file is not None and not file.exists():  # opening it would make it
         raise missing
-    storage = open_storage(url, paths, heartbeat_s=heartbeat_s)
+    storage = open_storage(url, paths, heartbeat_s=heartbeat_s, read_only=read_only)
     try:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
     except KeyError:
