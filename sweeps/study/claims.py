@@ -60,6 +60,7 @@ class FileLock:
         if self._descriptor is not None:
             os.truncate(self._descriptor, 0)
             os.pwrite(self._descriptor, text.encode(), 0)
+            os.fsync(self._descriptor)  # a file server's other clients see it only then
 
 
 class Superseded(Exception):

@@ -17,7 +17,7 @@ from types import TracebackType
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["GRACE", "HEARTBEAT_S", "Heartbeat", "Owner", "is_dead", "is_held", "kernel_id", "stale_trials"]
+__all__ = ["GRACE", "HEARTBEAT_S", "Heartbeat", "Owner", "buried", "is_dead", "is_held", "kernel_id", "stale_trials"]
 
 #: Seconds between two signs of life of a worker, where a database keeps them.
 HEARTBEAT_S = 60
@@ -109,6 +109,11 @@ def stale_trials(study: optuna.Study) -> set[int] | None:
     return set(study._storage._get_stale_trial_ids(study._study_id))  # type: ignore[attr-defined]
 
 
+def buried(attempt: int) -> int:
+    """Returns what a lock file names instead of an attempt whose worker was found dead: no attempt's number."""
+    return -1 - attempt
+
+
 def is_dead(study: optuna.Study, trial: FrozenTrial, owner: Owner | None, stale: set[int] | None) -> bool:
     """Says whether the worker of a running trial is dead, whose lock was found free.
 
@@ -121,7 +126,12 @@ def is_dead(study: optuna.Study, trial: FrozenTrial, owner: Owner | None, stale:
         owner: whom its lock file names.
         stale: what `stale_trials` gave.
     """
-    if stale is None or (owner is not None and owner.is_here):
+    if stale is None:
+        return True
+    # What the file says of an earlier attempt says nothing of this one: another machine's worker may have just begun.
+    if owner is not None and (
+        owner.attempt == buried(trial.number) or (owner.attempt, owner.is_here) == (trial.number, True)
+    ):
         return True
     if trial._trial_id in stale:
         return True

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.paths import StudyPaths
 from sweeps.study.checkpoints import keep_last, remove
 from sweeps.study.claims import FileLock, queue_lock
-from sweeps.study.liveness import Owner, is_dead, stale_trials
+from sweeps.study.liveness import Owner, buried, is_dead, stale_trials
 from sweeps.study.storage import origin_of
 from sweeps.tracking.events import EVENTS, TrialLog
 
@@ -24,8 +24,6 @@ __all__ = ["MAX_LOSSES", "MAX_RETRIES", "add_successor", "fail", "recover", "set
 MAX_RETRIES = 2
 #: How often a trial is tried again whose worker died before it ended one more epoch: it may be what kills them.
 MAX_LOSSES = 10
-
-_NOBODY = -1  # the attempt that a lock file names once its owner was found dead
 
 
 def recover(study: optuna.Study, paths: StudyPaths, *, patience_s: float = 0.0) -> list[int]:
@@ -56,7 +54,9 @@ def recover(study: optuna.Study, paths: StudyPaths, *, patience_s: float = 0.0) 
                     continue
                 try:
                     if is_dead(study, trial, owner, stale):
-                        lock.note(Owner.me(_NOBODY).text())  # should it wake up, it finds that the trial is not its own
+                        lock.note(
+                            Owner.me(buried(trial.number)).text()
+                        )  # should it wake up, it finds that the trial is not its own
                         recovered += _bury(study, trial, paths)
                 finally:
                     lock.release()
@@ -98,19 +98,22 @@ def _bury(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths) -> list[in
     progress = _progress(trial)
     losses = 0 if progress > trial.user_attrs.get("progress", -1) else int(trial.user_attrs.get("losses", 0)) + 1
     added, reason = None, None
-    if losses <= MAX_LOSSES:
-        added = _requeue(study, trial, {"losses": losses, "progress": progress})
-    else:
-        reason = f"its worker died {losses} times"
-        study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-    _record(paths.trial(origin_of(trial)), reason)
     try:
+        if losses <= MAX_LOSSES:
+            added = _requeue(study, trial, {"losses": losses, "progress": progress})
+        else:
+            reason = f"its worker died {losses} times"
+            study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+        _record(paths.trial(origin_of(trial)), reason)
         study.tell(trial.number, state=TrialState.FAIL)
-    except (ValueError, UpdateFinishedTrialError):  # somebody on another machine was faster: one successor is enough
-        if added is not None and _successor(study, trial) != added:
-            withdraw(study, added)
+    except (ValueError, UpdateFinishedTrialError):  # somebody on another machine was faster
+        was_ended = True
+    else:
+        was_ended = False
+    if added is not None and _successor(study, trial) != added:  # one is enough: the first, whoever ended the attempt
+        withdraw(study, added)
         return []
-    return [origin_of(trial)] if added is not None else []
+    return [origin_of(trial)] if added is not None and not was_ended else []
 
 
 def _progress(trial: FrozenTrial) -> int:

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from mnistnn.data import Dataset
 from mnistnn.files import sha256_file
 from sweeps.paths import StudyPaths
-from sweeps.study import liveness
+from sweeps.study import liveness, recovery
 from sweeps.study.budget import Budget, Tally
 from sweeps.study.claims import Claim, Superseded, claim
-from sweeps.study.liveness import Heartbeat, Owner, stale_trials
+from sweeps.study.liveness import Heartbeat, Owner, buried, stale_trials
 from sweeps.study.objective import run_trial
 from sweeps.study.pruner import make_pruner
 from sweeps.study.recovery import recover
@@ -162,6 +162,55 @@ def test_two_who_recover_at_once_leave_one_successor(machine: Machine, monkeypat
     monkeypatch.setattr(optuna.Study, "tell", late)
     assert recover(study, machine.paths) == []
     assert Tally.of(machine.study().trials) == Tally(waiting=1)
+
+
+def test_two_who_queue_a_trial_at_once_leave_the_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, other = machine.study(), machine.study()
+    claimed = claimed_by(study, machine.paths)
+    Space(CONFIG).suggest_with(claimed.trial)
+    claimed.trial.set_user_attr("label", "net")
+    claimed.lock.release()
+    create = recovery.create_trial
+
+    def late(**named: Any) -> Any:  # another machine, whose locks are not ours, queues it just before us
+        monkeypatch.setattr(recovery, "create_trial", create)
+        assert recovery.add_successor(other, other.trials[0], {}) is not None
+        return create(**named)
+
+    monkeypatch.setattr(recovery, "create_trial", late)
+    assert recover(study, machine.paths) == []
+    assert Tally.of(machine.study().trials) == Tally(waiting=1)
+
+
+def test_who_is_too_late_to_recover_a_trial_leaves_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, other = machine.study(), machine.study()
+    claimed = claimed_by(study, machine.paths)
+    Space(CONFIG).suggest_with(claimed.trial)
+    claimed.trial.set_user_attr("label", "net")
+    claimed.lock.release()
+    requeue = recovery._requeue
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(recovery, "_requeue", requeue)
+        recovery._bury(other, other.trials[0], machine.paths)
+        return requeue(*arguments)
+
+    monkeypatch.setattr(recovery, "_requeue", late)
+    assert recover(study, machine.paths) == []
+    assert Tally.of(machine.study().trials) == Tally(waiting=1)
+
+
+def test_what_a_lock_file_says_of_an_earlier_attempt_is_no_proof(machine: Machine) -> None:
+    study = machine.study()
+    claimed = claimed_by(study, machine.paths)
+    Space(CONFIG).suggest_with(claimed.trial)
+    claimed.trial.set_user_attr("label", "net")
+    claimed.lock.path.unlink()
+    claimed.lock.path.write_text(Owner.me(buried(claimed.trial.number + 1)).text())  # noted here, of another attempt
+    with Heartbeat(study, claimed.trial):
+        assert recover(machine.study(), machine.paths) == []
+        claimed.lock.path.write_text(Owner.me(buried(claimed.trial.number)).text())  # a recovery was killed half-way
+        assert recover(machine.study(), machine.paths) == [0]
 
 
 class Sleeper:
