@@ -8,6 +8,7 @@ PY := $(VENV)/bin/python
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
+DASHBOARD := $(VENV)/.dashboard
 BUDGET_ARGS := $(if $(BUDGET),--set budget.time=$(BUDGET))
 # Tests train small nets, on which the threads of a BLAS only wait for each other; two tests at once do not.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -16,7 +17,7 @@ sweep submission: export SWEEPS_MAKE := 1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep report ui serve train submission verify test test-fast soak bench bench-sweep race lint tutorial lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep report ui dashboard serve train submission verify test test-fast soak bench bench-sweep race lint tutorial screenshots lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -41,6 +42,9 @@ $(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py
 
 $(BENCH): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py
 	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py bench
+
+$(DASHBOARD): $(RUNTIME) requirements-dev.lock
+	@$(PY) tools/setup.py dashboard
 
 setup: $(RUNTIME) ## make .venv with what a sweep needs (all other targets do it by themselves)
 	@echo 'ready: $(PY)'
@@ -70,6 +74,9 @@ report: $(RUNTIME) ## write what came of a study, and whether to believe it, int
 
 ui: $(RUNTIME) ## open MLflow on what was tracked
 	@$(PY) -m sweeps ui $(ARGS)
+
+dashboard: $(DASHBOARD) ## open Optuna Dashboard on a study, which may be running (STUDY=default)
+	@$(PY) -m sweeps dashboard $(STUDY) $(ARGS)
 
 serve: $(RUNTIME) ## draw digits for a study's ensemble, on a local page (STUDY=default)
 	@$(PY) -m sweeps serve $(STUDY) $(ARGS)
@@ -110,6 +117,9 @@ lint: $(DEV) ## ruff, mypy and the import contracts
 
 tutorial: $(DEV) ## run the tutorials and write docs/tutorial*.md with what they show, a quarter of an hour
 	@$(PY) tools/tutorial.py docs/tutorial.py docs/tutorial_layer.py
+
+screenshots: $(DEV) ## make the README's pictures again, of a study that has its ensemble (STUDY=default)
+	@$(PY) docs/screenshots.py $(STUDY) $(ARGS)
 
 lock: $(DEV) ## resolve both locks again (UPGRADE=--upgrade takes the newest releases)
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet uv

@@ -1,6 +1,6 @@
 """Makes `.venv` and installs a lock and this project into it. `make` runs it; it needs nothing but Python.
 
-Usage: setup.py {runtime,dev,bench}
+Usage: setup.py {runtime,dev,bench,dashboard}
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -21,10 +22,14 @@ PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
 IMPORTED = "import matplotlib.pyplot, mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, pandas, pooch"
 LOCKS = {"runtime": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.lock"}
 LEVELS = ("runtime", "dev", "bench")  # each holds all that the one before does
+# Optuna Dashboard and what it needs besides, added to any level; of the lock for tests, which has it too.
+DASHBOARD = ("optuna-dashboard", "bottle")
 
 
 def main(level: str) -> int:
     """Sets up `level` and leaves its stamp, which tells `make` that there is nothing more to do."""
+    if level == "dashboard":
+        return add_dashboard()
     started = time.monotonic()
     if not starts(PYTHON):
         say(f"making .venv with Python {sys.version.split()[0]} ({sys.executable})")
@@ -45,6 +50,26 @@ def main(level: str) -> int:
     for stamp in LEVELS[: LEVELS.index(level) + 1]:
         (VENV / f".{stamp}").touch()
     say(f"ready in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def add_dashboard() -> int:
+    """Installs Optuna Dashboard into the environment that is there."""
+    say(f"installing {DASHBOARD[0]}")
+    lines: list[str] = []
+    taken = False
+    for line in LOCKS["dev"].read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.startswith((" ", "#")):
+            taken = line.split("==")[0] in DASHBOARD
+        lines += [line] * taken
+    with tempfile.NamedTemporaryFile("w", suffix=".lock", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        code = pip("--require-hashes", "--no-deps", "-r", file.name)
+    if code:
+        say("error: the installation failed; see pip's lines above, and run the same command again.")
+        return code
+    (VENV / ".dashboard").touch()
     return 0
 
 
@@ -99,7 +124,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in LEVELS:
+    if len(sys.argv) != 2 or sys.argv[1] not in (*LEVELS, "dashboard"):
         sys.exit(__doc__)
     try:
         sys.exit(main(sys.argv[1]))
