@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,23 +12,10 @@ from optuna.trial import TrialState
 from mnistnn.data import Dataset
 from sweeps.ensemble import build_ensemble
 from sweeps.views.report import write_report
-from tests.optional import missing, need
 from tests.sweeps.small import make_bench, make_study, run_next, small_config
-
-playwright = need("playwright.sync_api", "`make setup-dev` installs it")
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 WIDTHS = {360: 740, 1280: 900}
 AWAY = "http://127.0.0.1:9"
 EVIL = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -53,16 +39,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> str:
             trial.set_user_attr(name, value)
         study.tell(trial, state=state)
     return write_report(config.name, root=root, tracking_uri=AWAY).path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        missing(f"needs {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

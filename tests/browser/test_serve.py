@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +16,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from mnistnn.data import Dataset
 from sweeps.serve import App, Champion
 from tests.mnistnn.data.formats import png
-from tests.optional import missing, need
 from tests.sweeps.serve.study import MEMBERS, make_champion
-
-playwright = need("playwright.sync_api", "`make setup-dev` installs it")
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 WIDTHS = {"phone": (360, 740), "desktop": (1280, 900)}
 Opened = Callable[..., Any]
 
@@ -53,16 +39,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> Iterat
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        missing(f"needs {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
