@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from mnistnn.errors import OutputError
-from sweeps.views.trials import render, to_json, trials_frame, write_csv
+from sweeps.views.trials import render, render_best, to_json, trials_frame, write_csv
 
 
 @pytest.fixture
@@ -98,3 +98,20 @@ def test_a_csv_that_cannot_be_written(study: optuna.Study, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         write_csv(trials_frame(study), tmp_path / "file" / "trials.csv")
+
+
+def test_a_narrow_terminal_has_fewer_columns(study: optuna.Study) -> None:
+    frame = trials_frame(study)
+    assert render(frame, 200) == render(frame)
+    for width in range(30, 110):
+        lines = render(frame, width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[0].split()[0] == "trial"
+        assert "val_accuracy" in lines[0]
+    assert render(frame, 30).splitlines()[0].split() == ["trial", "network", "val_accuracy"]
+
+
+def test_the_best_are_those_that_are_complete(study: optuna.Study) -> None:
+    assert [line.split()[0] for line in render_best(study).splitlines()] == ["trial", "#001", "#000"]
+    assert [line.split()[0] for line in render_best(study, most=1).splitlines()] == ["trial", "#001"]
+    assert render_best(optuna.create_study()) == ""
