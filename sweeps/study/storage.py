@@ -63,19 +63,27 @@ def open_storage(
     return _guarded(lambda: open_journal(journal), str(journal))
 
 
-def open_study(config: StudyConfig, storage: BaseStorage, data_digest: str) -> optuna.Study:
+def open_study(
+    config: StudyConfig, storage: BaseStorage, data_digest: str, paths: StudyPaths | None = None
+) -> optuna.Study:
     """Creates the study, or opens it if it is still the same one: same search space, same data.
 
     Only one process at a time may do so (the `run` that holds the study's lock): databases do not bear a creation
     by many at once.
 
+    Args:
+        config: the study.
+        storage: its storage.
+        data_digest: that of its data.
+        paths: its paths; where its folder has another storage's trials already, no study is made in this one.
+
     Raises:
-        StudyError: the study was made with another search space or with other data.
+        StudyError: the study was made with another search space or with other data, or the folder is another one's.
         ConfigError: its limits leave nothing to be sampled.
     """
     from sweeps.study.sampler import check_possible
 
-    study = _guarded(lambda: _load_or_create(config, storage), f"study {config.name!r}")
+    study = _guarded(lambda: _load_or_create(config, storage, paths), f"study {config.name!r}")
     known = study.user_attrs
     if not known.get("enqueued"):
         check_possible(config)  # before anything of this space is remembered
@@ -143,19 +151,34 @@ def bind_folder(study: optuna.Study, paths: StudyPaths) -> None:
         OutputError: the folder cannot be written.
     """
     known = study.user_attrs.get("folder_id")
-    try:
-        found = paths.identity.read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
+    if _bound_to(paths) is None:
         if known is None:
             known = os.urandom(8).hex()
             study.set_user_attr("folder_id", known)
         with atomic_write(paths.identity, "w") as file:
             file.write(f"{known}\n")
-        return
-    if found != known:
+    else:
+        _check_bound(paths, known)
+
+
+def _bound_to(paths: StudyPaths) -> str | None:
+    """Returns which study a folder is tied to; None if it is to none yet."""
+    try:
+        return paths.identity.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _check_bound(paths: StudyPaths, known: str | None) -> None:
+    """Sees that a folder is tied to the study that is `known` by this, or to none.
+
+    Raises:
+        StudyError: it is another one's.
+    """
+    if _bound_to(paths) not in (None, known):
         raise StudyError(
-            f"the trials in {paths.folder} must be those of the storage, but they belong to study {study.study_name!r} "
-            "in another one; name that with --storage, move the folder away, or give the study another name."
+            f"the trials in {paths.folder} must be those of the storage, but they belong to study "
+            f"{paths.folder.name!r} in another one; name that with --storage, move the folder away, or give the study another name."
         )
 
 
@@ -172,7 +195,7 @@ def load_study(
     """Opens a study that is there already, and changes nothing; with `read_only` it cannot be changed either.
 
     Raises:
-        StudyError: there is no such study yet, or its storage cannot be opened.
+        StudyError: there is no such study yet, its storage cannot be opened, or its folder is that of another one.
     """
     missing = StudyError(f"study {name!r} must have been run before, but has no trials yet; start with `run {name}`.")
     file = journal_path(url, paths) or sqlite_path(url or "")
@@ -183,6 +206,7 @@ def load_study(
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
     except KeyError:
         raise missing from None
+    _check_bound(paths, study.user_attrs.get("folder_id"))
     check_trials(study)
     return study
 
@@ -205,10 +229,12 @@ def _guarded(open_it: Callable[[], Result], what: str) -> Result:
         ) from error
 
 
-def _load_or_create(config: StudyConfig, storage: BaseStorage) -> optuna.Study:
+def _load_or_create(config: StudyConfig, storage: BaseStorage, paths: StudyPaths | None) -> optuna.Study:
     try:  # a creation of what is there would leave a line in the journal each time
         return optuna.load_study(study_name=config.name, storage=storage)
     except KeyError:
+        if paths is not None:
+            _check_bound(paths, None)  # an empty study would be left in this storage, and be taken for the real one
         direction: Any = config.direction
         return optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True)
 

@@ -81,7 +81,7 @@ def prepare_study(
         keeper.insist()
         uri = resolve_uri(tracking_uri, root)
         check_reachable(uri)
-        study = open_study(config, open_storage(storage_url, paths), dataset.digest)
+        study = open_study(config, open_storage(storage_url, paths), dataset.digest, paths)
         bind_folder(study, paths)
         name = store.experiment_name(config.name)
         store.make_experiment(uri, root, name, experiment_note(config.name))

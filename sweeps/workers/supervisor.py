@@ -112,8 +112,11 @@ def run_study(
         check_reachable(uri)
         if repaired := repair_journal(storage_url, paths):
             progress.warn(repaired)
-        open_it = join_study if joins else open_study
-        study = open_it(config, open_storage(storage_url, paths, heartbeat_s=heartbeat_s), dataset.digest)
+        storage = open_storage(storage_url, paths, heartbeat_s=heartbeat_s)
+        if joins:
+            study = join_study(config, storage, dataset.digest)
+        else:
+            study = open_study(config, storage, dataset.digest, paths)
         bind_folder(study, paths)
         whole = Budget(
             config.budget.trials,

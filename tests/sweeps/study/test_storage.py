@@ -108,6 +108,18 @@ def test_looking_for_a_study_makes_no_storage(paths: StudyPaths, monkeypatch: py
     assert not list(paths.folder.iterdir())
 
 
+def test_a_wrong_storage_gets_no_empty_study(paths: StudyPaths, tmp_path: Path) -> None:
+    bind_folder(open_study(small_config(), open_storage(None, paths), DATA), paths)
+    wrong = open_storage(str(tmp_path / "x.log"), paths)
+    with pytest.raises(StudyError, match="belong to study 'small' in another one"):
+        open_study(small_config(), wrong, DATA, paths)
+    assert wrong.get_all_studies() == []
+    open_study(small_config(), wrong, DATA)  # as a folder that was moved away and back again may find
+    with pytest.raises(StudyError, match="belong to study 'small' in another one"):
+        load_study("small", str(tmp_path / "x.log"), paths)
+    assert load_study("small", None, paths).user_attrs["data_digest"] == DATA
+
+
 def test_a_folder_belongs_to_one_study(paths: StudyPaths, tmp_path: Path) -> None:
     study = open_study(small_config(), open_storage(None, paths), DATA)
     for _ in range(2):
