@@ -19,7 +19,7 @@ _SHELLS = ("bash", "zsh", "fish")
 _PROGRAM = "sweeps"
 
 
-class _StudyName(click.ParamType):
+class _StudyName(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
     """The name of a file in studies/, or a path to one."""
 
     name = "study"
@@ -28,7 +28,7 @@ class _StudyName(click.ParamType):
         return _matching(_studies(), incomplete) or _files(incomplete)
 
 
-class _PresetName(click.ParamType):
+class _PresetName(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
     """The name of a network with its recipe."""
 
     name = "preset"
@@ -39,7 +39,7 @@ class _PresetName(click.ParamType):
         return _matching(PRESETS, incomplete)
 
 
-class _ModelName(click.ParamType):
+class _ModelName(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
     """A study, a net that was trained, or a file of weights."""
 
     name = "model"
