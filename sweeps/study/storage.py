@@ -178,7 +178,8 @@ def _check_bound(paths: StudyPaths, known: str | None) -> None:
     if _bound_to(paths) not in (None, known):
         raise StudyError(
             f"the trials in {paths.folder} must be those of the storage, but they belong to study "
-            f"{paths.folder.name!r} in another one; name that with --storage, move the folder away, or give the study another name."
+            f"{paths.folder.name!r} in another one; name that with --storage, move the folder away, or give the "
+            "study another name."
         )
 
 
