@@ -182,8 +182,8 @@ def test_it_is_tracked_registered_and_nothing_doubles(home: Home, sample: Datase
     assert run.data.tags["member_runs"] == ", ".join(each.member.run_id for each in first.members)
     assert {each.member.run_id for each in first.members} < {run.info.run_id for run in runs}
     assert run.data.params["method"] == "mean"
-    assert run.data.metrics["test_accuracy"] == pytest.approx(first.scores.test.accuracy, rel=1e-6)
-    assert run.data.metrics["best_val_loss"] == pytest.approx(first.scores.val.loss, rel=1e-6)
+    assert run.data.metrics["test_accuracy"] == pytest.approx(first.scores.test.accuracy, rel=1e-4)
+    assert run.data.metrics["best_val_loss"] == pytest.approx(first.scores.val.loss, rel=1e-4)
     assert {entry.path for entry in mlflow.list_artifacts(first.run_id)} == {
         "ensemble.json", "report.md", "confusion.csv", "probs.npz", "pictures",
     }  # fmt: skip
