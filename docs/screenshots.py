@@ -105,12 +105,12 @@ def shoot_ui(browser: Browser, study: str, folder: Path) -> None:
         # NAME  table  ADDRESS, and on the next line the charts'.
         number = next(at for at, line in enumerate(lines) if line.split()[0] == f"sweeps-{study}")
         table, charts = (line.split()[-1] for line in lines[number : number + 2])
-        with opened(browser, 1440, 640) as page:
+        with opened(browser, 1440, 760) as page:
             page.goto(table)
             page.wait_for_selector(".ag-row a[href*='/runs/']")
             page.wait_for_timeout(3000)
             save(page.screenshot(), folder / "ui.png", WIDTH)
-        with opened(browser, 1440, 1560) as page:
+        with opened(browser, 1440, 1680) as page:
             page.goto(charts)
             page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .point').length > 5")
             page.wait_for_timeout(6000)
