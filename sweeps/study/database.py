@@ -83,8 +83,8 @@ def read_database(url: str) -> RDBStorage:
 class PatientStorage(RDBStorage):
     """Optuna's storage, whose calls are made again for a while where the database does not answer.
 
-    A call whose answer was lost may be made twice. Each then says the same again, but for a new trial, of which an
-    empty one stays behind that `recover` ends.
+    A call whose answer was lost may be made twice. Each then says the same again, but for a new trial: of two
+    successors `recovery` takes one back, and an empty trial that stays behind is ended there too.
     """
 
     def has_heartbeat(self, trial_id: int) -> bool:

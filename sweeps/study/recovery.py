@@ -74,9 +74,11 @@ def fail(study: optuna.Study, trial: optuna.Trial, paths: StudyPaths) -> None:
         frozen = study._storage.get_trial(trial._trial_id)
         progress = _progress(frozen)
         failures = int(frozen.user_attrs.get("failures", 0)) + (progress <= frozen.user_attrs.get("progress", -1))
+        added = None
         if failures <= MAX_RETRIES:
-            _requeue(study, frozen, {"failures": failures, "progress": progress})
+            added = _requeue(study, frozen, {"failures": failures, "progress": progress})
         study.tell(trial, state=TrialState.FAIL)
+        _leave_one(study, frozen, added)
 
 
 def settle_checkpoints(study: optuna.Study, paths: StudyPaths) -> None:
@@ -110,10 +112,19 @@ def _bury(study: optuna.Study, trial: FrozenTrial, paths: StudyPaths) -> list[in
         was_ended = True
     else:
         was_ended = False
-    if added is not None and _successor(study, trial) != added:  # one is enough: the first, whoever ended the attempt
+    stays = _leave_one(study, trial, added)
+    return [origin_of(trial)] if stays and not was_ended else []
+
+
+def _leave_one(study: optuna.Study, trial: FrozenTrial, added: int | None) -> bool:
+    """Takes a successor back if it is not the first. Returns whether it stays.
+
+    Another machine may have been faster; or a database committed one, but its answer was lost, and it was made again.
+    """
+    if added is not None and _successor(study, trial) != added:
         withdraw(study, added)
-        return []
-    return [origin_of(trial)] if added is not None and not was_ended else []
+        return False
+    return added is not None
 
 
 def _progress(trial: FrozenTrial) -> int:

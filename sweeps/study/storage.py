@@ -201,11 +201,13 @@ def load_study(
     missing = StudyError(f"study {name!r} must have been run before, but has no trials yet; start with `run {name}`.")
     file = journal_path(url, paths) or sqlite_path(url or "")
     if file is not None and not file.exists():  # opening it would make it
+        _check_bound(paths, None)  # its trials may be in another storage, which `run` would ask for too
         raise missing
     storage = open_storage(url, paths, heartbeat_s=heartbeat_s, read_only=read_only)
     try:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
     except KeyError:
+        _check_bound(paths, None)
         raise missing from None
     _check_bound(paths, study.user_attrs.get("folder_id"))
     check_trials(study)

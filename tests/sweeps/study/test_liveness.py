@@ -21,7 +21,7 @@ from sweeps.study.claims import Claim, Superseded, claim
 from sweeps.study.liveness import Heartbeat, Owner, buried, stale_trials
 from sweeps.study.objective import run_trial
 from sweeps.study.pruner import make_pruner
-from sweeps.study.recovery import recover
+from sweeps.study.recovery import fail, recover
 from sweeps.study.sampler import make_sampler
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, open_storage, open_study
@@ -211,6 +211,30 @@ def test_what_a_lock_file_says_of_an_earlier_attempt_is_no_proof(machine: Machin
         assert recover(machine.study(), machine.paths) == []
         claimed.lock.path.write_text(Owner.me(buried(claimed.trial.number)).text())  # a recovery was killed half-way
         assert recover(machine.study(), machine.paths) == [0]
+
+
+@pytest.mark.parametrize("ended_by", ["death", "error"])
+def test_a_successor_whose_answer_was_lost_is_not_made_twice(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    study = machine.study()
+    claimed = claimed_by(study, machine.paths)
+    Space(CONFIG).suggest_with(claimed.trial)
+    claimed.trial.set_user_attr("label", "net")
+    create = type(study._storage).create_new_trial
+
+    def lossy(self: Any, study_id: int, template_trial: Any = None) -> int:
+        create(self, study_id, template_trial)  # committed, but nobody hears of it
+        return create(self, study_id, template_trial)
+
+    monkeypatch.setattr(type(study._storage), "create_new_trial", lossy)
+    if ended_by == "error":
+        fail(study, claimed.trial, machine.paths)
+        claimed.lock.release()
+    else:
+        claimed.lock.release()
+        recover(study, machine.paths)
+    assert Tally.of(machine.study().trials) == Tally(waiting=1)
 
 
 class Sleeper:
