@@ -32,13 +32,19 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-__all__ = ["KEY_TAG", "STATUS", "Target", "deliver", "resend"]
+__all__ = ["HIDDEN", "KEY_TAG", "STATUS", "Target", "deliver", "resend"]
 
 KEY_TAG = "sweeps.key"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 # MLflow draws KILLED as it draws FAILED, and cuts long names off at their end.
 _MARKS = {"PRUNED": "pruned", "FAIL": "failed"}
+
+# What the study's own run shows for all: its trials keep it where MLflow can search, and shows nothing.
+HIDDEN = "mlflow.sweeps."
+_ENVIRONMENT = frozenset(
+    ("python", "numpy", "blas", "machine", "git_commit", "git_dirty", "config_hash", "data", "data_digest")
+)
 
 _CHUNK = 1 << 22  # bytes read at once
 _REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
@@ -227,7 +233,8 @@ class _Delivery:
         """Returns the run with the event's key; it is made if it is not there."""
         if found := self._with_key(event["key"]):
             return str(min(found, key=lambda run: run.info.lifecycle_stage != "active").info.run_id)
-        tags = event["tags"] | {KEY_TAG: event["key"], "state": "running"}
+        tags = {_tag(name, bool(self.parent)): value for name, value in event["tags"].items()}
+        tags |= {KEY_TAG: event["key"], "state": "running"}
         if event["note"]:
             tags["mlflow.note.content"] = event["note"]
         if self.parent:
@@ -264,6 +271,10 @@ class _Delivery:
         while metrics or some_params or some_tags:
             self.mlflow.log_batch(self._id, metrics[:MAX_METRICS], some_params[:MAX_PAIRS], some_tags[:MAX_PAIRS])
             metrics, some_params, some_tags = metrics[MAX_METRICS:], some_params[MAX_PAIRS:], some_tags[MAX_PAIRS:]
+
+
+def _tag(name: str, is_child: bool) -> str:
+    return f"{HIDDEN}{name}" if is_child and name in _ENVIRONMENT else name
 
 
 def marked(name: str, mark: str) -> str:

@@ -50,7 +50,7 @@ def test_a_run_as_mlflow_shows_it(project: Project) -> None:
         log.start(
             "#017 conv 32-64 bn adamw 1.2e-3",
             {"filters_1": 32, "norm": True, "adamw.learning_rate": 0.00123456789, "kernel": None, "shape": [1, 2]},
-            {"number": 17, "mlflow.source.git.commit": "abc"},
+            {"number": 17, "mlflow.source.git.commit": "abc", "numpy": "2.4.6"},
             [INPUT | {"context": "training"}, INPUT | {"context": "validation", "rows": 10_000}],
             metrics={"trial": 17, "parameters": 12_345},
             note="`conv 32-64`",
@@ -84,6 +84,7 @@ def test_a_run_as_mlflow_shows_it(project: Project) -> None:
         "mlflow.parentRunId": parent.info.run_id,
         "mlflow.runName": run.info.run_name,
         "mlflow.source.git.commit": "abc",
+        "mlflow.sweeps.numpy": "2.4.6",
     }
     assert run.data.metrics == {
         "trial": 17.0,
