@@ -110,11 +110,11 @@ def shoot_ui(browser: Browser, study: str, folder: Path) -> None:
             page.wait_for_selector(".ag-row a[href*='/runs/']")
             page.wait_for_timeout(3000)
             save(page.screenshot(), folder / "ui.png", WIDTH)
-        with opened(browser, 1440, 1680) as page:
+        with opened(browser, WIDTH, 1700) as page:
             page.goto(charts)
             page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .point').length > 5")
             page.wait_for_timeout(6000)
-            save(page.screenshot(), folder / "ui-charts.png", WIDTH)
+            save(page.screenshot(), folder / "ui-charts.png")
 
 
 def shoot_report(browser: Browser, study: str, folder: Path) -> None:
@@ -205,20 +205,20 @@ def sweeps(*arguments: str) -> None:
 
 
 def save(png: bytes, path: Path, width: int | None = None) -> None:
-    """Writes a picture with as many colours as its size allows; `width` scales it down."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    if width is not None:
-        size = width, round(image.height * width / image.width)
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    for colours in (256, 128, 64, 32, 16):
-        buffer = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-        if buffer.tell() <= MOST_BYTES:
-            break
-    else:
-        sys.exit(f"{path.name} must weigh at most {MOST_BYTES:,} bytes, but has {buffer.tell():,} in 16 colours.")
-    path.write_bytes(buffer.getvalue())
-    print(f"{path}  {image.width} × {image.height}, {buffer.tell() // 1000} kB, {colours} colours", flush=True)
+    """Writes a picture in as many colours as its weight allows, smaller if it must be; `width` scales it down."""
+    whole = Image.open(io.BytesIO(png)).convert("RGB")
+    width = width or whole.width
+    while True:
+        size = width, round(whole.height * width / whole.width)
+        image = whole if size == whole.size else whole.resize(size, Image.Resampling.LANCZOS)
+        for colours in (256, 128, 64):
+            buffer = io.BytesIO()
+            image.quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+            if buffer.tell() <= MOST_BYTES:
+                path.write_bytes(buffer.getvalue())
+                print(f"{path}  {size[0]} × {size[1]}, {buffer.tell() // 1000} kB, {colours} colours", flush=True)
+                return
+        width = round(width * 0.9)
 
 
 if __name__ == "__main__":
