@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mnistnn.data import Dataset, find_dataset
+
+# Where several processes share the tests, each is told the size of pytest's own terminal: those that tests open have
+# sizes of their own.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(scope="session")

@@ -185,7 +185,7 @@ def test_it_is_tracked_registered_and_nothing_doubles(home: Home, sample: Datase
     assert run.data.metrics["test_accuracy"] == pytest.approx(first.scores.test.accuracy, rel=1e-4)
     assert run.data.metrics["best_val_loss"] == pytest.approx(first.scores.val.loss, rel=1e-4)
     assert {entry.path for entry in mlflow.list_artifacts(first.run_id)} == {
-        "ensemble.json", "report.md", "confusion.csv", "probs.npz", "pictures",
+        "ensemble.json", "report.md", "confusion.csv", "probs.npz",
     }  # fmt: skip
     assert run.data.tags["mlflow.note.content"].startswith("# Ensemble of 2")
 
