@@ -151,7 +151,7 @@ function tell(said, isPhoto) {
   const agree = said.members.filter((probs) => probs.indexOf(Math.max(...probs)) === said.digit).length;
   const sure = element("b", "", percent(said.probs[said.digit]));
   const number = said.members.length;
-  const votes = number === 1 ? "One member." : agree === number ? `All ${number} members agree.` : `${agree} of ${number} members agree.`;
+  const votes = number === 1 ? "One member." : agree === number ? `${number === 2 ? "Both" : `All ${number}`} members agree.` : `${agree} of ${number} members agree.`;
   $("sure").replaceChildren(sure, ` sure it is a ${said.digit}.`, element("br"), votes);
   look(Uint8Array.from(atob(said.picture), (c) => c.charCodeAt(0)));
   $("seen").setAttribute("aria-label", `The image of 28 by 28 pixels that was taken for a ${said.digit}`);
