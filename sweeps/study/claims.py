@@ -135,7 +135,11 @@ def claim(study: optuna.Study, paths: StudyPaths, budget: Budget, forecast: Fore
         if not lock.acquire():  # the attempt before this one is just leaving
             release(study, trial)
             return None
-        lock.note(Owner.me(trial.number).text())
+        try:
+            lock.note(Owner.me(trial.number).text())
+        except BaseException:  # a full disk: the trial is found again by its free lock
+            lock.release()
+            raise
         return Claim(trial, lock)
 
 

@@ -20,6 +20,7 @@ from sweeps.care.replay import replay_trial
 from sweeps.study.storage import origin_of
 from sweeps.tracking.cursor import pending_events, run_id_of
 from sweeps.tracking.store import client, experiment_name, resolve_uri
+from sweeps.tracking.wire import rounded
 from tests.stress.projects import StressProject
 
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ def _curve(mlflow: Any, run: Run, folder: Path, found: Audit) -> None:
     recorded = [event for event in _events(folder) if event["kind"] == "epoch"]
     for name in ("val_loss", "train_loss"):
         history = mlflow.get_metric_history(run.info.run_id, name)
-        points = sorted((point.step, f"{point.value:.7g}", point.timestamp) for point in history)
-        wanted = [(event["step"], f"{event['metrics'][name]:.7g}", event["time_ms"]) for event in recorded]
+        points = sorted((point.step, point.value, point.timestamp) for point in history)
+        wanted = [(event["step"], rounded(event["metrics"][name]), event["time_ms"]) for event in recorded]
         if points != wanted:
             found.faults.append(f"run {run.info.run_name} has {len(points)} points of {name} for {len(wanted)} epochs")
 

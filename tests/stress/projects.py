@@ -73,7 +73,7 @@ class StressProject(Project):
         return subprocess.Popen(
             [sys.executable, "-m", "sweeps", *arguments],
             cwd=self.root,
-            env=kept | more | dict(environment or {}),
+            env=kept | more | self.environment | dict(environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
