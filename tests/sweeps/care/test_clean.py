@@ -257,7 +257,8 @@ def test_copies_in_mlflow_members_and_submissions(patient: Patient, database: Pa
     home, paths = patient.home, patient.paths
     record = json.loads((paths.ensemble / "ensemble.json").read_text())
     members = [each["member"]["number"] for each in record["members"]]
-    copies = {n: [patient.artifact(n, name) for name in HEAVY[1:]] for n in range(4)}
+    complete = [n for n in range(4) if (paths.trial(n) / "weights.npz").exists()]  # two workers may prune one
+    copies = {n: [patient.artifact(n, name) for name in HEAVY[1:]] for n in complete}
     assert all(path.is_file() for each in copies.values() for path in each)
     said = home("clean", "smoke", "--keep", 0, "--json", "--tracking-uri", AWAY)
     assert said.code == 0, said.err
@@ -267,9 +268,9 @@ def test_copies_in_mlflow_members_and_submissions(patient: Patient, database: Pa
     assert all(path.is_file() for each in copies.values() for path in each)
     said = home("clean", "smoke", "--keep", 0, "--json")
     assert list(said.json["freed"]) == ["artifacts"]
-    assert said.json["freed"]["artifacts"]["files"] == 4
+    assert said.json["freed"]["artifacts"]["files"] == 2 * (len(complete) - len(members))
     assert said.json["left"]["artifacts"]["files"] == 4
-    for number in range(4):
+    for number in complete:
         assert heavy_of(patient, number) == (HEAVY[1:] if number in members else [])
         assert all(path.exists() == (number in members) for path in copies[number])
         tags = patient.mlflow().get_run(patient.run_id(number)).data.tags
@@ -291,7 +292,7 @@ def test_copies_in_mlflow_members_and_submissions(patient: Patient, database: Pa
     assert "weights" not in said.json["freed"]  # the old one is there
     said = home("clean", "smoke", "--keep", 0, "--old-ensembles", "--json")
     assert said.json["freed"]["weights"]["files"] == 1
-    assert said.json["freed"]["ensembles"]["files"] == 7
+    assert said.json["freed"]["ensembles"]["files"] == 12
     assert len(list(paths.ensemble.glob("[0-9a-f]*/ensemble.json"))) == 1
     assert not list(paths.ensemble.glob(".*"))
     assert home("submit", "smoke").code == 0
