@@ -276,7 +276,7 @@ def test_copies_in_mlflow_members_and_submissions(patient: Patient, database: Pa
         tags = patient.mlflow().get_run(patient.run_id(number)).data.tags
         assert tags["cleaned"] == ("final.npz" if number in members else ", ".join(HEAVY))
     assert home("doctor", "smoke").code == 0
-    said = home("ensemble", "smoke", "--top", 4)
+    said = home("ensemble", "smoke", "--top", len(complete))
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "must have its val_probs.npz, but was cleaned; `replay smoke " in said.err
 
