@@ -10,12 +10,13 @@ from pathlib import Path
 
 from sweeps.care.doctor import events, leftovers, places, results, runs, trials
 from sweeps.care.doctor.findings import Finding, Report
-from sweeps.care.doctor.scene import Scene, is_held
+from sweeps.care.doctor.scene import Scene
 from sweeps.care.hold import hold_files
 from sweeps.config import StudyConfig
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.claims import FileLock
+from sweeps.study.liveness import is_held
 from sweeps.study.storage import bind_folder, load_study
 from sweeps.tracking.address import resolve_uri
 

@@ -16,12 +16,12 @@ from sweeps.care.doctor.told import Told, read_told
 from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError, TrackingError
 from sweeps.paths import StudyPaths
-from sweeps.study.liveness import Owner, is_dead, stale_trials
+from sweeps.study.liveness import Owner, is_dead, is_held, stale_trials
 from sweeps.study.storage import origin_of
 from sweeps.tracking.inspect import RunStore, SeenRun, local_path, open_runs
 from sweeps.tracking.store import experiment_name
 
-__all__ = ["METRICS", "Scene", "is_held", "is_number"]
+__all__ = ["METRICS", "Scene", "is_number"]
 
 #: What a run shows of its trial's results, and the trial's attribute that holds it.
 METRICS = {
@@ -160,21 +160,6 @@ class Scene:
 def is_number(name: str) -> bool:
     """Says whether a folder's name is one that a trial's has."""
     return name.isascii() and name.isdigit() and len(name) >= 5
-
-
-def is_held(path: Path) -> bool:
-    """Says whether a process holds the lock on a file; the file is not made."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 @contextlib.contextmanager
