@@ -73,8 +73,10 @@ def mcnemar(won: int, lost: int) -> float:
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Returns the mean of at least two values with its 95 % t-interval."""
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """Returns the mean of a few values with its 95 % t-interval; None for less than two."""
+    if len(values) < 2:
+        return None
     from scipy.stats import t
 
     n = len(values)

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from mnistnn.metrics import accuracy, cross_entropy
 from mnistnn.types import Floats, Ints
 
-__all__ = ["Interval", "Score", "accuracy_gain", "confusion_matrix", "label_losses", "loss_gain", "score"]
+__all__ = [
+    "Interval",
+    "Score",
+    "accuracy_gain",
+    "confusion_matrix",
+    "label_losses",
+    "loss_gain",
+    "score",
+    "share_interval",
+]
 
 _Z = 1.959963984540054  # the normal quantile of 0.975
 RESAMPLES = 2000
@@ -37,6 +46,21 @@ class Interval:
 def score(labels: Ints, probs: Floats) -> Score:
     """Returns accuracy and loss of softmax outputs. Shape: (N,), (N, classes)."""
     return Score(accuracy(labels, probs), cross_entropy(labels, probs))
+
+
+def share_interval(share: float, count: int) -> Interval:
+    """Returns a share of `count` images with its 95 % interval, which never leaves 0 to 1.
+
+    Source: Wilson 1927; recommended by Brown, Cai and DasGupta 2001.
+
+    Raises:
+        ValueError: it is no share, or there are no images.
+    """
+    if not 0 <= share <= 1 or count < 1:
+        raise ValueError(f"a share from 0 to 1 of at least one image must be given, but got {share} of {count}.")
+    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+    half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
 def accuracy_gain(labels: Ints, ours: Floats, theirs: Floats) -> Interval:

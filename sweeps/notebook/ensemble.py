@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from mnistnn.types import Floats, Images, Ints, UInt8s
 from sweeps.ensemble.averaging import Ensemble, average
-from sweeps.ensemble.evaluate import Interval, score
+from sweeps.ensemble.evaluate import Interval, score, share_interval
 from sweeps.ensemble.members import load_predictions, load_val_probs
 from sweeps.notebook.tables import facts_html
 
@@ -45,11 +45,9 @@ class StudyEnsemble:
         Raises:
             CheckpointError: a member's predictions are missing or damaged.
         """
-        from sweeps.views.pictures.members import wilson
-
         labels = load_predictions(self._ensemble.members[0], self._ensemble.paths)[1]
         probs = (load_val_probs(member, self._ensemble.paths, labels) for member in self._ensemble.members)
-        return wilson(score(labels, average(probs, self.weights)).accuracy, len(labels))
+        return share_interval(score(labels, average(probs, self.weights)).accuracy, len(labels))
 
     def predict_proba(self, images: Images) -> Floats:
         """Returns the averaged softmax outputs.

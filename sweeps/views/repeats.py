@@ -219,7 +219,7 @@ def _group(study: optuna.Study, number: int, seeds: int) -> Group:
         original={name: float(base.user_attrs[name]) for name in FIGURES if name in base.user_attrs},
         trials={seed: int(trial.user_attrs.get("origin", trial.number)) for seed, trial in complete.items()},
         values=values,
-        means={name: mean_interval(each) for name, each in values.items() if len(each) > 1},
+        means={name: mean for name, each in values.items() if (mean := mean_interval(each)) is not None},
         diverged=diverged,
         missing=seeds - len(complete) - diverged,
     )

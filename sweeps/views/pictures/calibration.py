@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mnistnn.metrics import cross_entropy
 from mnistnn.types import Floats, Ints, UInt8s
+from sweeps.ensemble.evaluate import share_interval
 from sweeps.views.pictures.ensemble_facts import EnsembleFacts
-from sweeps.views.pictures.members import wilson
 from sweeps.views.pictures.style import COMPLETE, GREY, PALETTE, SMALL, legend_above, new_figure, styled
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def draw_reliability(facts: EnsembleFacts) -> Figure:
     )
     for name, given, colour, marker, shift in looks:
         found = reliability(labels, given)
-        intervals = [wilson(float(a), int(n)) for a, n in zip(found.accuracy, found.count, strict=True)]
+        intervals = [share_interval(float(a), int(n)) for a, n in zip(found.accuracy, found.count, strict=True)]
         upper.errorbar(
             found.confidence + shift,
             found.accuracy,

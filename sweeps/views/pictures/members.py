@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.evaluate import share_interval
 from sweeps.views.pictures.ensemble_facts import EnsembleFacts
 from sweeps.views.pictures.scale import Scale
 from sweeps.views.pictures.style import (
@@ -26,22 +25,10 @@ from sweeps.views.pictures.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["agreement", "draw_agreement", "draw_members", "wilson"]
+__all__ = ["agreement", "draw_agreement", "draw_members"]
 
 _TEST = PALETTE["vermillion"]
-_Z = 1.959963984540054  # the normal quantile of 0.975
 _MOST_CELLS = 16  # members in a matrix whose cells can be read
-
-
-def wilson(share: float, count: int) -> Interval:
-    """Returns a share of so many images with its 95 % interval, which never leaves 0 to 1.
-
-    Source: Wilson 1927; recommended by Brown, Cai and DasGupta 2001.
-    """
-    denominator = 1 + _Z**2 / count
-    centre = (share + _Z**2 / (2 * count)) / denominator
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / denominator
-    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
 @styled
@@ -55,7 +42,7 @@ def draw_members(facts: EnsembleFacts) -> Figure:
     scale = Scale("accuracy, with 95 % intervals", is_share=True)
     parts = (("validation_images", "val", COMPLETE, "o", "validation"), ("test_images", "test", _TEST, "s", "test"))
     for key, part, colour, marker, name in parts:
-        intervals = [wilson(getattr(scores, part).accuracy, int(report.data[key])) for *_, scores in rows]
+        intervals = [share_interval(getattr(scores, part).accuracy, int(report.data[key])) for *_, scores in rows]
         shift = 0.08 if part == "val" else 0.28
         axes.errorbar(
             [each.estimate for each in intervals],

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnistnn.errors import InputError
 from mnistnn.npz import read_arrays
-from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.evaluate import Interval, share_interval
 from sweeps.ensemble.members import are_probs
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import EnsembleReport, load_report
@@ -17,7 +17,7 @@ from sweeps.paths import StudyPaths
 from sweeps.views.report.curse import Predictions
 from sweeps.views.report.figures import Confusion, EnsembleFacts, MemberFacts, WinnerFacts
 from sweeps.views.report.listed import TrialFacts
-from sweeps.views.report.statistics import loss_interval, share_interval
+from sweeps.views.report.statistics import loss_interval
 
 __all__ = ["read_ensemble", "read_winner"]
 

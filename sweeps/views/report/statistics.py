@@ -20,31 +20,14 @@ __all__ = [
     "difference",
     "expected_maximum",
     "loss_interval",
-    "mean_interval",
     "normal_optimism",
     "resampled_optimism",
-    "share_interval",
 ]
 
 _Z = 1.959963984540054  # the normal quantile of 0.975
 _RESAMPLES = 1000
 _AT_ONCE = 100  # resamples whose counts are in memory together
 _GRID = 4001
-
-
-def share_interval(share: float, count: int) -> Interval:
-    """Returns the 95 % interval of a share of `count` images.
-
-    Source: Wilson 1927.
-
-    Raises:
-        ValueError: it is no share, or there are no images.
-    """
-    if not 0 <= share <= 1 or count < 1:
-        raise ValueError(f"a share from 0 to 1 of at least one image must be given, but got {share} of {count}.")
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def difference(first: Interval, second: Interval) -> Interval:
@@ -70,17 +53,6 @@ def loss_interval(labels: UInt8s, probs: Floats) -> Interval:
     """
     certain = np.eye(probs.shape[1], dtype=probs.dtype)[labels]  # has no loss at all: the gain over us is our loss
     return loss_gain(labels, certain, probs)
-
-
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Returns the mean of a few values with its 95 % interval, by Student's t; None for less than two."""
-    if len(values) < 2:
-        return None
-    from scipy.special import stdtrit
-
-    mean = statistics.fmean(values)
-    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)
 
 
 def binomial_error(share: float, count: int) -> float:

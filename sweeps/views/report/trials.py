@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.config import StudyConfig
+from sweeps.ensemble.difference import mean_interval
 from sweeps.errors import StudyError
 from sweeps.study.budget import Tally, is_asked
 from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS, total_epochs
@@ -18,7 +19,6 @@ from sweeps.study.storage import origin_of
 from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import SeedNoise, SeedRow
 from sweeps.views.report.listed import TrialFacts
-from sweeps.views.report.statistics import mean_interval
 
 __all__ = ["read_trials", "seed_noise", "sum_up", "varied"]
 

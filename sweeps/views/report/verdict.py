@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sweeps.ensemble.evaluate import share_interval
 from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import Curse, EnsembleFacts, WinnerFacts
 from sweeps.views.report.listed import Opening
-from sweeps.views.report.statistics import difference, share_interval
+from sweeps.views.report.statistics import difference
 from sweeps.views.report.words import count, percent, points, times
 
 __all__ = ["headline", "verdict"]

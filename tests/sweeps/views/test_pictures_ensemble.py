@@ -10,6 +10,7 @@ import pytest
 from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError
 from mnistnn.metrics import cross_entropy
+from sweeps.ensemble.evaluate import share_interval
 from sweeps.ensemble.record import read_report
 from sweeps.paths import Paths, StudyPaths
 from sweeps.views.pictures import NothingToDraw, ensemble_pictures
@@ -17,7 +18,7 @@ from sweeps.views.pictures.calibration import draw_reliability, fit_temperature,
 from sweeps.views.pictures.catalogue import ENSEMBLE
 from sweeps.views.pictures.ensemble_facts import EnsembleFacts, gather_ensemble
 from sweeps.views.pictures.images import doubtful, draw_filters
-from sweeps.views.pictures.members import agreement, draw_agreement, wilson
+from sweeps.views.pictures.members import agreement, draw_agreement
 from tests.sweeps.command import Home
 from tests.sweeps.views.drawings import drawn_with_faults
 
@@ -136,11 +137,11 @@ def test_bins_of_reliability() -> None:
 
 
 def test_wilson_s_interval() -> None:
-    found = wilson(0.9, 100)  # Wilson 1927: 0.826 to 0.945
+    found = share_interval(0.9, 100)  # Wilson 1927: 0.826 to 0.945
     assert (found.low, found.high) == (pytest.approx(0.8256, abs=1e-3), pytest.approx(0.9448, abs=1e-3))
-    assert wilson(1.0, 500).high == 1.0
-    assert 0.99 < wilson(1.0, 500).low < 1.0
-    assert wilson(0.0, 500).low == 0.0
+    assert share_interval(1.0, 500).high == 1.0
+    assert 0.99 < share_interval(1.0, 500).low < 1.0
+    assert share_interval(0.0, 500).low == 0.0
 
 
 @pytest.mark.parametrize(("wrong", "most", "expected"), [(2, 8, 2), (30, 8, 6), (0, 8, 0), (3, 500, 3)])

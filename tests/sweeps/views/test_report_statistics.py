@@ -5,17 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.difference import mean_interval
+from sweeps.ensemble.evaluate import Interval, share_interval
 from sweeps.views.report.statistics import (
     Answers,
     binomial_error,
     difference,
     expected_maximum,
     loss_interval,
-    mean_interval,
     normal_optimism,
     resampled_optimism,
-    share_interval,
 )
 from tests.sweeps.views.recorded import predictions
 
