@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from mnistnn.errors import OutputError
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 
 __all__ = ["hold_files"]
 

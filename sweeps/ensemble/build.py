@@ -25,6 +25,7 @@ from sweeps.ensemble.tracking import deliver_trials, track
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.provenance import commit, versions
+from sweeps.study.locks import FileLock
 from sweeps.tracking.address import resolve_uri
 
 if TYPE_CHECKING:
@@ -78,8 +79,6 @@ def build_ensemble(
         CheckpointError: a member's predictions or weights are missing or damaged.
         OutputError: the results cannot be written.
     """
-    from sweeps.study.claims import FileLock  # Optuna, which who only predicts need not wait for
-
     method = check_method(method or config.ensemble.method)
     paths = Paths(root).study(config.name)
     chosen = _choose(config, paths, dataset, top, method, storage_url)

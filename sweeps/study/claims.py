@@ -1,14 +1,11 @@
-"""Who works on which trial: locks of the kernel, which end with their holder however it ends."""
+"""Who works on which trial: it is asked for, locked and named as its own by one worker at a time."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,50 +14,14 @@ from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget, Tally, is_asked
 from sweeps.study.forecast import Forecast
 from sweeps.study.liveness import Heartbeat, Owner
+from sweeps.study.locks import FileLock
 from sweeps.study.sampler import FeasibleSampler
 from sweeps.study.storage import origin_of
 
-__all__ = ["Claim", "FileLock", "OutOfTime", "Superseded", "claim", "queue_lock", "release"]
+__all__ = ["Claim", "OutOfTime", "Superseded", "claim", "queue_lock", "release"]
 
 # While so many trials a worker wait at the end of a queue, the longest goes first.
 _LAST_TRIALS = 2
-
-
-class FileLock:
-    """A lock on a file between processes. Nothing has to be cleaned up after a holder that died.
-
-    Args:
-        path: the file; it is made, and stays.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
-
-    def acquire(self, *, wait: bool = False) -> bool:
-        """Takes the lock, and says whether it could; with `wait` as soon as it can."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        """Gives the lock back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def note(self, text: str) -> None:
-        """Writes into the locked file who holds it."""
-        if self._descriptor is not None:
-            os.truncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, text.encode(), 0)
-            os.fsync(self._descriptor)  # a file server's other clients see it only then
 
 
 class Superseded(Exception):

@@ -27,8 +27,8 @@ from sweeps.config.sections import NAME_PATTERN
 from sweeps.config.toml import to_toml
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.claims import FileLock
 from sweeps.study.lineage import EXTENDS, REPEATS
+from sweeps.study.locks import FileLock
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import bind_folder, load_study, open_storage, open_study, origin_of
 from sweeps.study.transfer import Transfer, Unfit, bring_files

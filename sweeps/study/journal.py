@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from optuna.storages import BaseStorage
 
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.study.locks import FileLock
 
 __all__ = ["JournalLock", "check_journal", "journal_path", "open_journal", "repair_journal"]
 
@@ -94,7 +94,7 @@ class JournalLock:
 
     def __init__(self, journal: Path, say: Callable[[str], object] = lambda line: None) -> None:
         self._journal, self._say = journal, say
-        self._descriptor: int | None = None
+        self._lock = FileLock(journal.with_name(f"{journal.name}.flock"))  # `.lock` is the name of Optuna's own
 
     def acquire(self) -> bool:
         """Waits for the lock.
@@ -102,23 +102,18 @@ class JournalLock:
         Raises:
             OSError: the journal's end could not be mended.
         """
-        # `.lock` is the name of Optuna's own.
-        descriptor = os.open(f"{self._journal}.flock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._lock.acquire(wait=True)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             if repaired := _mend_end(self._journal):
                 self._say(repaired)
         except BaseException:
-            os.close(descriptor)
+            self._lock.release()
             raise
-        self._descriptor = descriptor
         return True
 
     def release(self) -> None:
         """Gives it back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
 def _mend_end(journal: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -17,7 +16,7 @@ from types import TracebackType
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["GRACE", "HEARTBEAT_S", "Heartbeat", "Owner", "buried", "is_dead", "is_held", "kernel_id", "stale_trials"]
+__all__ = ["GRACE", "HEARTBEAT_S", "Heartbeat", "Owner", "buried", "is_dead", "kernel_id", "stale_trials"]
 
 #: Seconds between two signs of life of a worker, where a database keeps them.
 HEARTBEAT_S = 60
@@ -82,24 +81,6 @@ class Owner:
     def is_leaving(self) -> bool:
         """Whether the process that started it is gone: it leaves at its next step."""
         return self.is_here and not _exists(self.parent)
-
-
-def is_held(path: Path) -> bool:
-    """Says whether a process that this kernel knows of holds a lock (flock) on a file. Nothing is written or made."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        # Held for microseconds, and shared: two who look do not see each other, and who wants the lock tries again.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def stale_trials(study: optuna.Study) -> set[int] | None:

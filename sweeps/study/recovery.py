@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.paths import StudyPaths
 from sweeps.study.checkpoints import keep_last, remove
-from sweeps.study.claims import FileLock, queue_lock
+from sweeps.study.claims import queue_lock
 from sweeps.study.liveness import Owner, buried, is_dead, stale_trials
+from sweeps.study.locks import FileLock
 from sweeps.study.storage import origin_of
 from sweeps.tracking.events import EVENTS, TrialLog
 

@@ -16,7 +16,8 @@ from sweeps.config import StudyConfig
 from sweeps.config.duration import clock
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget, Clock, Tally
-from sweeps.study.liveness import Owner, is_dead, is_held, stale_trials
+from sweeps.study.liveness import Owner, is_dead, stale_trials
+from sweeps.study.locks import is_held
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import origin_of
 from sweeps.tracking.cursor import pending_events

@@ -15,7 +15,7 @@ from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Tally
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.workers.order import Order
 from sweeps.workers.study_log import StudyLog
 

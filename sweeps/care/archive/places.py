@@ -16,7 +16,7 @@ from mnistnn.files import atomic_write
 from sweeps.care.archive.snapshot import Snapshot
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.study.storage import open_storage
 from sweeps.tracking.address import public, reason_of
 

@@ -22,7 +22,7 @@ from sweeps.config import StudyConfig
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.checkpoints import CHECKPOINT, FINAL, PREVIOUS
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.study.storage import load_study
 from sweeps.tracking.cleaned import cleaned_files, note_cleaned
 from sweeps.tracking.events import EVENTS, STATES, TrialLog, parse

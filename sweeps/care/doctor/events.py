@@ -14,8 +14,8 @@ from sweeps.care.doctor.records import DAMAGED, restore_record
 from sweeps.care.doctor.scene import Scene
 from sweeps.care.doctor.told import Told, read_told
 from sweeps.errors import StudyError, TrackingError
-from sweeps.study.claims import FileLock
 from sweeps.study.lineage import IMPORTED
+from sweeps.study.locks import FileLock
 from sweeps.tracking.events import EVENTS, TrialLog
 from sweeps.tracking.notes import experiment_note
 from sweeps.tracking.store import experiment_name

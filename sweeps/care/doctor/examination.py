@@ -15,8 +15,7 @@ from sweeps.care.hold import hold_files
 from sweeps.config import StudyConfig
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.claims import FileLock
-from sweeps.study.liveness import is_held
+from sweeps.study.locks import FileLock, is_held
 from sweeps.study.storage import bind_folder, load_study
 from sweeps.tracking.address import resolve_uri
 

@@ -16,7 +16,8 @@ from sweeps.care.doctor.told import Told, read_told
 from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError, TrackingError
 from sweeps.paths import StudyPaths
-from sweeps.study.liveness import Owner, is_dead, is_held, stale_trials
+from sweeps.study.liveness import Owner, is_dead, stale_trials
+from sweeps.study.locks import is_held
 from sweeps.study.storage import origin_of
 from sweeps.tracking.inspect import RunStore, SeenRun, local_path, open_runs
 from sweeps.tracking.store import experiment_name

@@ -18,7 +18,7 @@ from sweeps.care.replay.report import Replay
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.checkpoints import FINAL
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.tracking.cleaned import forget_cleaned
 
 __all__ = ["broken_files", "put_back"]

@@ -9,7 +9,7 @@ from mnistnn.errors import OutputError
 from mnistnn.files import atomic_write
 from sweeps.care.delivery import deliver
 from sweeps.paths import StudyPaths
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.tracking.events import EVENTS, TrialLog, parse
 
 __all__ = ["KEPT", "keep_and_log"]

@@ -27,7 +27,7 @@ from sweeps.care.archive.rename import rename_snapshot, rename_toml
 from sweeps.care.archive.snapshot import Snapshot
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.study.recovery import recover
 from sweeps.study.storage import bind_folder, load_study, open_storage, open_study
 from tests.sweeps.care.archives import Files, bring, die, export, killed, make_small, pack, read, tree

@@ -20,7 +20,7 @@ from sweeps.config import StudyConfig
 from sweeps.ensemble.members import Member, load_network, load_val_probs
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.study.storage import bind_folder, load_study
 from sweeps.tracking.cleaned import cleaned_files
 from sweeps.tracking.inspect import open_runs

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from mnistnn.files import sha256_file
 from sweeps.care.hold import hold_files
 from sweeps.ensemble.record import RECORD
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.study.storage import load_study, origin_of
 from sweeps.tracking.events import EVENTS, parse
 from tests.sweeps.care import damages

@@ -6,7 +6,7 @@ import pytest
 
 from mnistnn.files import sha256_file
 from sweeps.errors import StudyError
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.tracking.cleaned import CLEANED, note_cleaned
 from tests.sweeps.care.lab import Lab
 

@@ -10,8 +10,9 @@ from optuna.trial import TrialState, create_trial
 from mnistnn.data import Dataset
 from sweeps.config import StudyConfig
 from sweeps.study.budget import Budget
-from sweeps.study.claims import Claim, FileLock, OutOfTime, claim, release
+from sweeps.study.claims import Claim, OutOfTime, claim, release
 from sweeps.study.forecast import Forecast
+from sweeps.study.locks import FileLock
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study
 from tests.sweeps.small import end_trial, make_study, paths_of, small_config

@@ -10,7 +10,7 @@ from mlflow.artifacts import list_artifacts
 from optuna.trial import TrialState
 
 from sweeps.paths import StudyPaths
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.tracking.address import resolve_uri
 from sweeps.tracking.cursor import run_id_of
 from sweeps.tracking.events import EVENTS, TrialLog, parse

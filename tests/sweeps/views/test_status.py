@@ -21,8 +21,8 @@ from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget
-from sweeps.study.claims import Claim, FileLock, claim
-from sweeps.study.liveness import is_held
+from sweeps.study.claims import Claim, claim
+from sweeps.study.locks import FileLock, is_held
 from sweeps.study.storage import load_study, open_storage, open_study
 from sweeps.tracking.events import TrialLog
 from sweeps.views.status import StudyView

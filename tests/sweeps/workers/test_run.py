@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from mnistnn.data import Dataset
 from sweeps.errors import ConfigError, StudyError, TrackingError
-from sweeps.study.claims import FileLock
+from sweeps.study.locks import FileLock
 from sweeps.study.space import Space
 from sweeps.workers import supervisor
 from sweeps.workers.supervisor import run_study
