@@ -30,7 +30,9 @@ from sweeps.paths import Paths, project_root
 if TYPE_CHECKING:
     import optuna
 
+    from sweeps.config import StudyConfig
     from sweeps.paths import StudyPaths
+    from sweeps.workers.summary import RunSummary
 
 __all__ = ["enqueue", "extend", "fork", "init", "report", "run", "trials", "ui", "worker"]
 
@@ -72,20 +74,27 @@ def run(
     It ends with the budget in its file; a finished one says so. Ctrl-C stops at the next step; each trial goes on in
     the next call where its last whole epoch ended.
     """
-    from sweeps.workers.supervisor import run_study
-
     if chosen["executor"] != "dask":
         refuse_without(ctx, "--executor dask", "scheduler")
     as_json = chosen.pop("as_json")
     config = read_study(study, overrides, seed)
-    dataset = find_data(data_dir, chosen["quiet"])
-    chosen["finish"] = _draw if pictures else None
-    summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
+    summary = _work(config, data_dir, storage, pictures, **chosen)
     table = "" if as_json or not summary.complete else _best_trials(config.name, storage)
     show_as(f"{summary}\n\n{table}" if table else str(summary), summary.to_dict(), as_json)
     if table and not summary.exit_code and not chosen["quiet"] and not by_make():  # `make` goes on by itself
         show_next(config.name, _NEXT)
     return summary.exit_code
+
+
+def _work(
+    config: StudyConfig, data_dir: Path | None, storage: str | None, pictures: bool, *, quiet: bool, **chosen: Any
+) -> RunSummary:
+    """Works on a study, alone or beside others."""
+    from sweeps.workers.supervisor import run_study
+
+    dataset = find_data(data_dir, quiet)
+    chosen |= {"quiet": quiet, "finish": _draw if pictures else None}
+    return run_study(config, root=project_root(), dataset=dataset, storage_url=storage, **chosen)
 
 
 _NEXT = {
@@ -148,13 +157,8 @@ def worker(
     It is the same wherever it is: all that it needs are the project's folder, which workers share, and both stores. It
     leaves when the study's budget is used up; a signal stops it at the next step, and its trial goes on elsewhere.
     """
-    from sweeps.workers.supervisor import run_study
-
     as_json = chosen.pop("as_json")
-    config = read_study(study, overrides, seed)
-    dataset = find_data(data_dir, chosen["quiet"])
-    chosen["finish"] = _draw if pictures else None
-    summary = run_study(config, root=project_root(), dataset=dataset, storage_url=storage, joins=True, **chosen)
+    summary = _work(read_study(study, overrides, seed), data_dir, storage, pictures, joins=True, **chosen)
     show_as(str(summary), summary.to_dict(), as_json)
     return summary.exit_code
 
