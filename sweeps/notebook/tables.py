@@ -6,21 +6,15 @@ import html
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sweeps.views.trials import LAYOUTS
+
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["facts_html", "trials_html"]
 
 _ROWS = 10
-_LAYOUTS = {
-    "trial": "#{:03d}",
-    "val_loss": "{:.4f}",
-    "val_accuracy": "{:.4f}",
-    "epochs": "{:.0f}",
-    "seconds": "{:.1f}",
-    "params": "{:,.0f}",
-}
-_COLUMNS = ["trial", "state", "network", *list(_LAYOUTS)[1:]]
+_COLUMNS = ["trial", "state", "network", "val_loss", "val_accuracy", "epochs", "seconds", "params"]
 
 
 def facts_html(title: str, facts: Mapping[str, str]) -> str:
@@ -31,7 +25,7 @@ def facts_html(title: str, facts: Mapping[str, str]) -> str:
 
 def trials_html(title: str, frame: pandas.DataFrame) -> str:
     """Returns the first rows of a table of trials, in the columns that say most."""
-    formatters = {name: _formatter(layout) for name, layout in _LAYOUTS.items()}
+    formatters = {name: _formatter(layout) for name, layout in LAYOUTS.items() if name in _COLUMNS}
     table = frame[_COLUMNS].head(_ROWS).to_html(index=False, formatters=formatters, na_rep="", border=0)
     rest = len(frame) - _ROWS
     more = f"<p>… and {rest} more: <code>.trials()</code></p>" if rest > 0 else ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas
 
-__all__ = ["render", "render_best", "source_of", "to_json", "trials_frame", "write_csv"]
+__all__ = ["LAYOUTS", "render", "render_best", "source_of", "to_json", "trials_frame", "write_csv"]
 
 # What a user attribute is called in the table.
 _RESULTS = {
@@ -56,7 +56,8 @@ _RARE = ("baseline", "from")
 _LEAST = ("epoch_s_estimate", "epoch_s", "params", "from", "baseline", "seconds", "epochs", "state", "val_loss")
 _NAME, _SHORTEST_NAME = 20, 8  # characters of a network
 _HEADERS = {"epoch_s_estimate": "estimate"}
-_LAYOUTS = {
+#: How the table shows a column's values.
+LAYOUTS = {
     "trial": "#{:03d}",
     "val_loss": "{:.4f}",
     "val_accuracy": "{:.4f}",
@@ -66,7 +67,7 @@ _LAYOUTS = {
     "epoch_s_estimate": "{:.1f}",
     "params": "{:,.0f}",
 }
-_NUMBERS = _LAYOUTS.keys() - {"trial"}
+_NUMBERS = LAYOUTS.keys() - {"trial"}
 _ORDER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING)
 
 
@@ -99,7 +100,7 @@ def render(frame: pandas.DataFrame, width: int | None = None) -> str:
     names = [name for name in _SHOWN if name not in _RARE or frame[name].notna().any()]
     columns: dict[str, list[str]] = {}
     for name in names:
-        layout = _LAYOUTS.get(name)
+        layout = LAYOUTS.get(name)
         header = _HEADERS.get(name, name)
         columns[name] = [
             header,

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from sweeps.paths import StudyPaths
 
-__all__ = ["Parameter", "Span", "StudyFacts", "TrialFacts", "gather"]
+__all__ = ["STATES", "Parameter", "Span", "StudyFacts", "TrialFacts", "gather"]
 
-_STATES = {
+#: What each state is called.
+STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -178,7 +179,7 @@ def _trial(
     return TrialFacts(
         number=number,
         label=str(known.get("label", "")),
-        state=_STATES[trial.state],
+        state=STATES[trial.state],
         value=_finite(value),
         val_loss=_finite(known.get("val_loss")),
         val_accuracy=_finite(known.get("val_accuracy")),
@@ -203,7 +204,7 @@ def _spans(number: int, attempts: Sequence[FrozenTrial], paths: StudyPaths | Non
     for attempt in attempts:
         if attempt.datetime_start is not None:
             start, end = _seconds(attempt.datetime_start), _seconds(attempt.datetime_complete)
-            state = "stopped" if attempt.user_attrs.get("requeued") else _STATES[attempt.state]
+            state = "stopped" if attempt.user_attrs.get("requeued") else STATES[attempt.state]
             spans.append(Span(start, max(start, end), state))
     return tuple(spans)
 

@@ -16,19 +16,13 @@ from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS, total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.views.pictures.facts import STATES
 from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import SeedNoise, SeedRow
 from sweeps.views.report.listed import TrialFacts
 
 __all__ = ["read_trials", "seed_noise", "sum_up", "varied"]
 
-_STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 _ORDER = ("complete", "pruned", "diverged", "failed", "running", "waiting")
 _DIVERGED = "diverged: "  # begins the reason of a trial whose loss stopped being a number
 _NOT_CHOSEN = ("architecture", "epochs")  # of what a table of choices holds
@@ -131,7 +125,7 @@ def _squares(values: Sequence[float]) -> float:
 
 def _read(trial: FrozenTrial, attempts: int, config: StudyConfig, space: Space) -> TrialFacts:
     known = trial.user_attrs
-    state, reason = _STATES[trial.state], str(known.get("reason", ""))
+    state, reason = STATES[trial.state], str(known.get("reason", ""))
     if state == "pruned" and reason.startswith(_DIVERGED):
         state = "diverged"
     if state == "failed" and not reason:
