@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -87,7 +88,7 @@ def stale_trials(study: optuna.Study) -> set[int] | None:
     """Returns the ids of running trials whose heartbeat stopped; None where the storage keeps no heartbeats."""
     if _interval_s(study) is None:
         return None
-    return set(study._storage._get_stale_trial_ids(study._study_id))  # type: ignore[attr-defined]
+    return set(_storage_of(study)._get_stale_trial_ids(study._study_id))
 
 
 def buried(attempt: int) -> int:
@@ -116,7 +117,7 @@ def is_dead(study: optuna.Study, trial: FrozenTrial, owner: Owner | None, stale:
         return True
     if trial._trial_id in stale:
         return True
-    if study._storage._backend.has_heartbeat(trial._trial_id):  # type: ignore[attr-defined]
+    if _storage_of(study)._backend.has_heartbeat(trial._trial_id):
         return False
     # Its worker died between the question for a trial and the first heartbeat, milliseconds later.
     grace = timedelta(seconds=GRACE * (_interval_s(study) or 0))
@@ -127,7 +128,7 @@ class Heartbeat:
     """Tells the database, while the block runs, that a trial's worker is alive. Where there is none it does nothing."""
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
-        self._storage, self._trial_id = study._storage, trial._trial_id
+        self._storage, self._trial_id = _storage_of(study), trial._trial_id
         self._interval_s = _interval_s(study)
         self._ending = threading.Event()
         self._last = _now_s()
@@ -151,7 +152,7 @@ class Heartbeat:
 
     def _record(self) -> None:
         try:
-            self._storage.record_heartbeat(self._trial_id)  # type: ignore[attr-defined]
+            self._storage.record_heartbeat(self._trial_id)
             self._last = _now_s()
         except Exception:  # a database that is away: the training goes on, and the next beat tries again
             return
@@ -173,6 +174,11 @@ class Heartbeat:
 def _interval_s(study: optuna.Study) -> int | None:
     interval = getattr(study._storage, "get_heartbeat_interval", None)
     return None if interval is None else interval()
+
+
+def _storage_of(study: optuna.Study) -> Any:
+    """Returns the storage as what keeps heartbeats: Optuna has no public type for that."""
+    return study._storage
 
 
 def _now_s() -> float:

@@ -52,7 +52,7 @@ class Writer:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  # closed by `close`
         self.entries: dict[str, Entry] = {}
 
     def add(self, name: str, source: IO[bytes], size: int) -> Entry:

@@ -116,7 +116,7 @@ def import_study(
     """
     paths = Paths(root)
     try:
-        file = open(archive, "rb")  # noqa: SIM115
+        file = open(archive, "rb")  # noqa: SIM115  # closed below; only the opening may fail so
     except OSError as error:
         raise StudyError(
             f"an archive must be a file that can be read, but {archive} is not ({error.strerror}); correct the path."

@@ -98,7 +98,7 @@ class _Outcome:
 
 def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _Outcome:
     """Trains as far as the trial went, and writes into `folder` what the trial left in its own."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
     from tqdm import tqdm
 
     train, validation = dataset.split(record.split_seed)
