@@ -1,4 +1,4 @@
-"""One `run` of a study, or a worker that joins it: processes, clock, display and the delivery to MLflow."""
+"""One `run` of a study, or a worker that joins it: processes, clock and display, from the lock to the last event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -23,20 +23,16 @@ from sweeps.study.journal import repair_journal
 from sweeps.study.liveness import HEARTBEAT_S
 from sweeps.study.recovery import recover, settle_checkpoints
 from sweeps.study.storage import bind_folder, join_study, open_storage, open_study, origin_of
-from sweeps.tracking.address import reason_of, sqlite_path
-from sweeps.tracking.cursor import is_elsewhere
-from sweeps.tracking.notes import experiment_note
-from sweeps.tracking.store import check_reachable, experiment_name, resolve_uri
+from sweeps.tracking.address import reason_of
+from sweeps.tracking.store import check_reachable, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
+from sweeps.workers.delivery import Delivery
 from sweeps.workers.executor import Executor, make_pool
 from sweeps.workers.keeper import Keeper
 from sweeps.workers.order import Order
 from sweeps.workers.outlook import Outlook
 from sweeps.workers.signals import caught
 from sweeps.workers.summary import RunSummary
-
-if TYPE_CHECKING:
-    from sweeps.tracking.shipper import Shipper
 
 __all__ = ["Finish", "RunSummary", "run_study"]
 
@@ -49,9 +45,6 @@ _LOOK_S = 0.5  # how often the study is looked at
 _SAVE_S = 5.0  # how often the clock is saved
 _LEAVING_S = 5.0  # how long the workers of a killed run get to leave
 _SHIP_DELAY_S = 2.0  # MLflow is imported when the workers have begun to train
-_DRAIN_S = 120.0
-_DRAIN_AFTER_STOP_S = 15.0
-_CLOSE_S = 3.0
 #: So many failures one after another end a run: nothing that works is being tried.
 _MAX_FAILURES = 9
 _DEFAULT_MEMORY_MB = 400
@@ -186,17 +179,14 @@ class _Run:
             self._close("budget")
             if not any(self.paths.parent.glob("*.png")):  # a kill came before
                 self._finish()
-            shipper, undelivered = self._shipper(0.0), 0
-            if shipper.pending() or self._is_delivered_elsewhere():
-                shipper.start()
-                undelivered = self._said(shipper.close(_DRAIN_S))
+            undelivered = self._delivery().catch_up()
             return self._summary("complete", outlook, 0.0, self.time_of.used_s, undelivered)
         self._say_start(outlook, requeued)
         with caught(self.signals):
             self.keeper.look(self.order)
             self.pool.start()  # before anything slow: their start-up and ours overlap
-            shipper = self._shipper(_SHIP_DELAY_S)
-            shipper.start()
+            delivery = self._delivery(_SHIP_DELAY_S)
+            delivery.start()
             try:
                 stopped_by = self._watch(outlook)
             finally:
@@ -209,9 +199,7 @@ class _Run:
             call_s, total_s = self.time_of.call_s, self.time_of.total_s
             self._say_end(stopped_by, outlook)
             self._finish()
-            # What ended the workers may keep the events too: a full disk.
-            waits = _DRAIN_S if stopped_by not in ("signal", "failure") else _DRAIN_AFTER_STOP_S
-            undelivered = self._drain(shipper, waits)
+            undelivered = delivery.finish(self.signals, stopped_by)
         return self._summary(stopped_by, outlook, call_s, total_s, undelivered)
 
     def _watch(self, outlook: Outlook) -> str:
@@ -314,35 +302,8 @@ class _Run:
                 "The same command goes on with it."
             )
 
-    def _shipper(self, delay_s: float) -> Shipper:
-        from sweeps.tracking.shipper import Shipper
-
-        return Shipper(
-            self.uri,
-            self.root,
-            experiment_name(self.config.name),
-            self.paths.folder,
-            note=experiment_note(self.config.name),
-            warn=self.progress.warn,
-            delay_s=delay_s,
-        )
-
-    def _is_delivered_elsewhere(self) -> bool:
-        database = sqlite_path(self.uri)
-        name = experiment_name(self.config.name)
-        return database is not None and is_elsewhere(self.paths.parent, database, name)
-
-    def _drain(self, shipper: Shipper, timeout_s: float) -> int:
-        """Waits until MLflow has all events, or the user does not want to wait."""
-        deadline, known = time.monotonic() + timeout_s, len(self.signals)
-        while shipper.pending() and time.monotonic() < deadline and len(self.signals) == known:
-            time.sleep(_TICK_S)
-        return self._said(shipper.close(_CLOSE_S))
-
-    def _said(self, undelivered: int) -> int:
-        if undelivered:
-            self.progress.warn(f"{undelivered} events are not in MLflow yet; the next run sends them.")
-        return undelivered
+    def _delivery(self, delay_s: float = 0.0) -> Delivery:
+        return Delivery(self.uri, self.root, self.config.name, self.paths, self.progress.warn, delay_s)
 
     def _summary(
         self, stopped_by: str, outlook: Outlook, call_s: float, total_s: float, undelivered: int
