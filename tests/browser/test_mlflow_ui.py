@@ -107,7 +107,7 @@ def test_the_notes_links_lead_to_both_views(opened: Opened, tracked: Tracked) ->
         with page.context.expect_page() as info:
             link.click()
         other = info.value
-        other.get_by_role("button", name=mark).wait_for()
+        other.get_by_test_id("saved-views-trigger").filter(has_text=mark).wait_for()
         other.close()
 
 
