@@ -193,7 +193,7 @@ async function start() {
   for (const member of ensemble.members) {
     const head = element("th");
     head.scope = "row";
-    const share = ensemble.members.length > 1 ? ` · counts ${Math.round(member.weight * 100)} %` : "";
+    const share = ensemble.members.length > 1 ? ` · counts ${Math.round(member.weight * 100)}\u00a0%` : "";
     head.append(element("b", "", `#${String(member.trial).padStart(3, "0")}`), " ", element("span", "", member.label + share));
     const row = element("tr");
     row.append(head);

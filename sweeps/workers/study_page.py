@@ -64,11 +64,12 @@ def winner(study: str, paths: StudyPaths, trial: FrozenTrial) -> dict[str, str]:
     number, known = origin_of(trial), trial.user_attrs
     start = TrialLog.first_start(paths.trial(number))
     name = f"#{number:03d} {known.get('label', '')}" if start is None else start["name"]
-    scores = {"loss": known.get("val_loss"), "accuracy": known.get("val_accuracy")}
+    scores = {"accuracy": known.get("val_accuracy"), "loss": known.get("val_loss")}
     shown = [
         f"{key} {value:{'.2%' if key == 'accuracy' else '.4f'}}" for key, value in scores.items() if value is not None
     ]
-    return {heading(study): f"{views()} · best trial `{name}`: validation {', '.join(shown)}."}
+    # What stands last may be cut: folded, MLflow shows one line.
+    return {heading(study): f"{views()} · best: validation {', '.join(shown)}, by `{name}`."}
 
 
 def stopped(reason: str) -> dict[str, str]:
