@@ -17,7 +17,7 @@ sweep submission: export SWEEPS_MAKE := 1
 INPUT_ARGS := $(if $(INPUT),--input '$(INPUT)') $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench data sweep report ui dashboard serve train submission verify test test-fast soak bench bench-sweep race lint tutorial screenshots lock clean again
+.PHONY: help setup setup-dev setup-bench data sweep report ui dashboard serve train submission verify test test-fast soak bench bench-sweep race lint tutorial screenshots record lock clean again
 .DELETE_ON_ERROR:
 
 help: ## show this help
@@ -120,6 +120,9 @@ tutorial: $(DEV) ## run the tutorials and write docs/tutorial*.md with what they
 
 screenshots: $(DEV) ## make the README's pictures again, of a study that has its ensemble (STUDY=default)
 	@$(PY) docs/screenshots.py $(STUDY) $(ARGS)
+
+record: $(RUNTIME) ## write the whole record of a study that has its ensemble into docs/results/ (STUDY=default)
+	@$(PY) docs/record.py $(STUDY) $(ARGS)
 
 lock: $(DEV) ## resolve both locks again (UPGRADE=--upgrade takes the newest releases)
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet uv
