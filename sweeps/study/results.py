@@ -29,7 +29,8 @@ def write_results(
         folder: the trial's folder.
         trainer: whose network holds the weights to keep.
         recipe: how it was built and trained.
-        validation: the images to predict; `val_probs.npz` keeps their order.
+        validation: the images to predict; `val_probs.npz` keeps their order, and says by `indices` which rows of all
+            training images they are.
         extra: what the header of the weights says besides.
 
     Returns:
@@ -42,7 +43,7 @@ def write_results(
     images, labels = validation.take()
     probs = np.asarray(trainer.network.predict_proba(cast(Any, images)), np.float32)  # (N, 10)
     with atomic_write(folder / "val_probs.npz") as file:
-        np.savez(file, allow_pickle=False, probs=probs, labels=labels)
+        np.savez(file, allow_pickle=False, probs=probs, labels=labels, indices=validation.indices)
     return ["weights.npz", "recipe.json", "val_probs.npz"], digest
 
 

@@ -90,6 +90,8 @@ def _has_probs(record: Record, made: Path) -> bool:
     ours = read_arrays(made / "val_probs.npz")
     try:
         theirs = read_arrays(record.folder / "val_probs.npz")
+        if "indices" in theirs and not np.array_equal(theirs["indices"], ours["indices"]):  # older files have none
+            return False
         return np.array_equal(theirs["labels"], ours["labels"]) and bool(
             theirs["probs"].shape == ours["probs"].shape
             and theirs["probs"].dtype == ours["probs"].dtype

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from mnistnn.files import sha256_file
@@ -75,3 +76,12 @@ def test_a_trial_that_somebody_holds_is_not_mended(lab: Lab) -> None:
     assert not lab.file("recipe.json").exists()
     lock.release()
     assert lab.replay(keep=True).kept == ("recipe.json",)
+
+
+def test_predictions_without_their_rows_are_whole_and_those_of_other_rows_are_not(lab: Lab) -> None:
+    path = lab.file("val_probs.npz")
+    arrays = dict(np.load(path))
+    np.savez(path, probs=arrays["probs"], labels=arrays["labels"])  # as older versions wrote them
+    assert lab.replay().broken == ()
+    np.savez(path, **arrays | {"indices": arrays["indices"] + 1})
+    assert lab.replay().broken == ("val_probs.npz",)

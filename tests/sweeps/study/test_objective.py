@@ -100,7 +100,8 @@ def test_what_a_finished_trial_leaves(tmp_path: Path, sample: Dataset) -> None:
     assert trial.value == attributes["val_loss"] == min(trial.intermediate_values.values())
     assert attributes["best_epoch"] == min(trial.intermediate_values, key=lambda n: trial.intermediate_values[n])
     with np.load(folder / "val_probs.npz") as file:
-        probs, labels = file["probs"], file["labels"]
+        probs, labels, indices = file["probs"], file["labels"], file["indices"]
+    assert np.array_equal(indices, bench.validation.indices)
     images, known = bench.validation.take()
     assert np.array_equal(labels, known)
     assert probs.dtype == np.float32
