@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sweeps.cli.completion import STUDY, TRIAL
-from sweeps.cli.options import duration, find_data, options, read_study, refuse_beside, show_as
+from sweeps.cli.options import duration, find_data, options, read_study, refuse_beside, refuse_without, show_as
 from sweeps.paths import Paths, project_root
 
 __all__ = ["compare", "repeat"]
@@ -52,7 +52,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> l
 )
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
-@options("data_dir", "storage", "tracking_uri", "heartbeat", "json", "quiet")
+@options("executor", "scheduler", "data_dir", "storage", "tracking_uri", "heartbeat", "json", "quiet")
 @click.pass_context
 def repeat(
     ctx: click.Context,
@@ -75,6 +75,8 @@ def repeat(
     from sweeps.views.repeats import compare_repeats
     from sweeps.workers.repeat import run_repeats
 
+    if chosen["executor"] != "dask":
+        refuse_without(ctx, "--executor dask", "scheduler")
     if numbers:
         refuse_beside(ctx, "--trials", "top")
     name, root = read_study(study).name, project_root()

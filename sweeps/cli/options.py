@@ -200,6 +200,12 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
         metavar="TIME",
         help="Between a worker's signs of life in a database; when three are missing, its trial goes on elsewhere.",
     ),
+    "executor": click.option(
+        "--executor", type=click.Choice(["local", "dask"]), default="local", help="Where workers run."
+    ),
+    "scheduler": click.option(
+        "--scheduler", metavar="URL", help="Dask's: tcp://HOST:PORT.  [default: a cluster on this machine]"
+    ),
     "tracking_uri": click.option(
         "--tracking-uri", metavar="URI", help="MLflow's store; else MLFLOW_TRACKING_URI, else mlruns/mlflow.db."
     ),

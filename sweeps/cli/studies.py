@@ -54,9 +54,8 @@ def _draw(study: optuna.Study, paths: StudyPaths, *args: Any) -> Sequence[str]:
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one a usable core]")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="End this call after N more trials.")
 @click.option("--timeout", "timeout_s", callback=duration, metavar="600|30m|2h", help="End this call after this time.")
-@click.option("--executor", type=click.Choice(["local", "dask"]), default="local", help="Where workers run.")
-@click.option("--scheduler", metavar="URL", help="Dask's: tcp://HOST:PORT.  [default: a cluster on this machine]")
-@options("data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed", "pictures", "json", "quiet")
+@options("executor", "scheduler", "data_dir", "storage", "tracking_uri", "heartbeat", "overrides", "seed")
+@options("pictures", "json", "quiet")
 @click.pass_context
 def run(
     ctx: click.Context,

@@ -285,6 +285,8 @@ def test_top_above_the_finished_trials(refused: Callable[..., str], swept: Home)
         (["run"], "STUDY"),
         (["rum"], "'run'"),
         (["run", "smoke", "--stage", 1], "--stage"),
+        (["run", "smoke", "--scheduler", "tcp://10.0.0.1:8786"], "--executor dask"),
+        (["repeat", "smoke", "--scheduler", "tcp://10.0.0.1:8786"], "--executor dask"),
         (["ensemble", "smoke", "--method", "median"], "greedy"),
         (["submit", "smoke", "--format", "xml"], "digits"),
     ],

@@ -55,10 +55,10 @@ class Project:
         self.file.write_text(STUDY.format(trials=trials, epochs=epochs))
         self.paths = Paths(root).study("live")
 
-    def start(self, *options: str, workers: int = 1) -> subprocess.Popen[str]:
+    def start(self, *options: str, workers: int = 1, verb: str = "run") -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SWEEPS_", "MLFLOW_"))}
         return subprocess.Popen(
-            [sys.executable, "-m", "sweeps", "run", "live", "--workers", str(workers), "--data-dir", str(self._data)]
+            [sys.executable, "-m", "sweeps", verb, "live", "--workers", str(workers), "--data-dir", str(self._data)]
             + list(options),
             cwd=self.root,
             env=environment | {"PYTHONPATH": str(REPO), "SWEEPS_PICTURES": "0"},
@@ -67,9 +67,9 @@ class Project:
             text=True,
         )
 
-    def run(self, *options: str, workers: int = 1, code: int = 0) -> tuple[str, str]:
+    def run(self, *options: str, workers: int = 1, code: int = 0, verb: str = "run") -> tuple[str, str]:
         """Runs to the end; returns what was said on stdout and stderr."""
-        process = self.start(*options, workers=workers)
+        process = self.start(*options, workers=workers, verb=verb)
         out, err = process.communicate(timeout=240)
         assert process.returncode == code, (process.returncode, out, err)
         return out, err

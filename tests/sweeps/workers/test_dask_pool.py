@@ -146,6 +146,19 @@ def test_a_study_runs_to_its_end_and_leaves_nothing_of_dask(tmp_path: Path, samp
     assert "Traceback" not in err
 
 
+def test_repeats_run_there_too_and_nothing_else_does(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = project_of(tmp_path, sample_dir, database, trials=1, epochs=2)
+    project.run()
+    project.study().enqueue_trial({})  # which a run would take first
+    out, err = project.run("--top", "1", "--seeds", "2", *DASK, workers=2, verb="repeat")
+    assert "1 trial, each repeated by 2 other seeds" in out
+    logs = [(project.paths.folder / f"worker-{number}.log").read_text() for number in (0, 1)]
+    assert "Traceback" not in "".join([err, *logs])
+    states = [trial.state.name for trial in project.study().trials]
+    assert states == ["COMPLETE", "WAITING", "COMPLETE", "COMPLETE"]
+    assert not (project.paths.folder / "dask").exists()
+
+
 @pytest.mark.kill
 def test_a_dask_worker_that_is_killed_is_replaced_and_its_trial_gone_on_with(
     tmp_path: Path, sample: Dataset, sample_dir: Path, database: Path
