@@ -79,20 +79,34 @@ def test_another_shell(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "must be bash, zsh or fish, but got 'tcsh'" in said.err
 
 
-def test_bash_itself(project: Path, tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("needs bash")
+# What each shell is told to do with the script: it completes `sweeps run smo`, and prints what it found.
+_WORDS = {
+    "bash": (
+        'eval "$(sweeps completion bash)"; COMP_WORDS=(sweeps run smo); COMP_CWORD=2; '
+        '_sweeps_completion sweeps; echo "${COMPREPLY[@]}"'
+    ),
+    # Completion in zsh wants a terminal; its builtin that takes the answers is stood in for.
+    "zsh": (
+        "autoload -Uz compinit && compinit -u -D; compadd() { print -r -- ${(P)@[-1]} }; "
+        'eval "$(sweeps completion zsh)"; words=(sweeps run smo); CURRENT=3; $_comps[sweeps]'
+    ),
+    "fish": "sweeps completion fish | source; complete --do-complete 'sweeps run smo'",
+}
+
+
+@pytest.mark.parametrize("shell", _WORDS)
+def test_the_shell_itself(shell: str, project: Path, tmp_path: Path) -> None:
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"needs {shell}: Debian's package of that name")
     program = tmp_path / "sweeps"
     program.write_text(f"#!{sys.executable}\nfrom sweeps.cli import main\nmain()\n")
     program.chmod(0o755)
-    script = (
-        'eval "$(sweeps completion bash)"; COMP_WORDS=(sweeps run smo); COMP_CWORD=2; '
-        '_sweeps_completion sweeps; echo "${COMPREPLY[@]}"'
+    more = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [found, "-c", _WORDS[shell]], env=os.environ | more, capture_output=True, text=True, check=True
     )
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([bash, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "smoke\n"
+    assert (done.stdout, done.stderr) == ("smoke\n", "")
 
 
 def test_completing_imports_nothing_that_takes_time() -> None:
