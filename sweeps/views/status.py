@@ -24,7 +24,7 @@ from sweeps.tracking.cursor import pending_events
 from sweeps.tracking.events import EVENTS
 from sweeps.views.progress import RunningTrial, figures, running_lines
 from sweeps.views.screen import cut
-from sweeps.views.trials import source_of
+from sweeps.views.trials import role_of
 from sweeps.workers.outlook import Outlook
 
 __all__ = ["AtWork", "Keeping", "Queued", "StudyStatus", "StudyView", "moment", "ruled", "waiting_events", "worker_of"]
@@ -296,8 +296,7 @@ def _placed(worker: AtWork) -> RunningTrial:
 
 
 def _queued(trial: FrozenTrial) -> Queued:
-    preset = trial.user_attrs.get("preset")
-    origin = f"baseline {preset}" if preset else source_of(trial) or trial.user_attrs.get("label") or "drawn"
+    origin = role_of(trial) or trial.user_attrs.get("label") or "drawn"
     if "point" in trial.user_attrs:
         origin = f"point {trial.user_attrs['point']} of the grid"
     return Queued(number=origin_of(trial), origin=origin, epoch=max(trial.intermediate_values, default=0))

@@ -23,7 +23,7 @@ from sweeps.tracking.events import EVENTS, Event, parse
 from sweeps.tracking.parsing import LONGEST_LINE
 from sweeps.views.progress import RunningTrial, figures
 from sweeps.views.status import AtWork, moment, ruled, waiting_events, worker_of
-from sweeps.views.trials import source_of
+from sweeps.views.trials import role_of
 from sweeps.workers.outlook import Outlook
 
 __all__ = ["TrialStatus", "trial_status"]
@@ -177,7 +177,7 @@ def trial_status(study: optuna.Study, paths: StudyPaths, number: int) -> TrialSt
         name=start["name"] if start else f"#{number:03d} {attributes.get('label', '')}".rstrip(),
         state=trial.state.name,
         reason=attributes.get("reason"),
-        origin=source_of(trial) or (f"baseline {attributes['preset']}" if "preset" in attributes else None),
+        origin=role_of(trial) or None,
         params=start["params"] if start else trial.params or trial.system_attrs.get("fixed_params", {}),
         results={name: attributes[name] for name in _RESULTS if name in attributes},
         trial=trial,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas
 
-__all__ = ["LAYOUTS", "render", "render_best", "source_of", "to_json", "trials_frame", "write_csv"]
+__all__ = ["LAYOUTS", "render", "render_best", "role_of", "source_of", "to_json", "trials_frame", "write_csv"]
 
 # What a user attribute is called in the table.
 _RESULTS = {
@@ -163,10 +163,16 @@ def source_of(trial: FrozenTrial) -> str:
     if imported := attributes.get(IMPORTED):
         return f"fork of {imported['study']} #{imported['trial']:03d}"
     if extends := attributes.get(EXTENDS):
-        return f"{_number(extends['trial'])} +{extends['total'] - extends['epochs'][-1]} epochs"
+        return f"goes on with {_number(extends['trial'])}, +{extends['total'] - extends['epochs'][-1]} epochs"
     if repeats := attributes.get(REPEATS):
-        return f"{_number(repeats['trial'])} seed {repeats['seed']}"
+        return f"repeats {_number(repeats['trial'])}, seed {repeats['seed']}"
     return "asked for" if attributes.get("asked") else ""
+
+
+def role_of(trial: FrozenTrial) -> str:
+    """Returns what a trial is besides one that the sampler drew: a baseline, or what `source_of` says, or both."""
+    preset = trial.user_attrs.get("preset")
+    return ", ".join(filter(None, [f"baseline {preset}" if preset else "", source_of(trial)]))
 
 
 def _number(trial: int | None) -> str:

@@ -29,7 +29,7 @@ class TrialFacts:
         epoch_s: what one took on average.
         params: how many numbers it trained.
         macs: multiply-adds of one image.
-        role: what it is besides a trial that the sampler drew: "baseline small", "repeats #003".
+        role: what it is besides a trial that the sampler drew: "baseline small", "repeats #003, seed 2".
         reason: why it was pruned, or failed.
         attempts: how often it was begun.
         values: all its choices, by the names that a table shows.

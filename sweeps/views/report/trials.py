@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.config import StudyConfig
 from sweeps.ensemble.difference import mean_interval
 from sweeps.errors import StudyError
-from sweeps.study.budget import Tally, is_asked
-from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS, total_epochs
+from sweeps.study.budget import Tally
+from sweeps.study.lineage import REPEATS, total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
@@ -20,6 +20,7 @@ from sweeps.views.pictures.facts import STATES
 from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import SeedNoise, SeedRow
 from sweeps.views.report.listed import TrialFacts
+from sweeps.views.trials import role_of
 
 __all__ = ["read_trials", "seed_noise", "sum_up", "varied"]
 
@@ -155,28 +156,11 @@ def _read(trial: FrozenTrial, attempts: int, config: StudyConfig, space: Space) 
         epoch_s=epoch_s if epoch_s is not None or not seconds or not epochs else seconds / epochs,
         params=known.get("params"),
         macs=known.get("macs"),
-        role=_role(trial),
+        role=role_of(trial),
         reason=reason,
         attempts=attempts,
         values={name: value for name, value in values.items() if name not in _NOT_CHOSEN},
     )
-
-
-def _role(trial: FrozenTrial) -> str:
-    known = trial.user_attrs
-    if known.get("role") == "baseline":
-        return f"baseline {known.get('preset', '')}".strip()
-    if repeats := known.get(REPEATS):
-        return f"repeats {_name(repeats.get('trial'))}, seed {repeats.get('seed')}"
-    if begun := known.get(EXTENDS):
-        return f"goes on with {_name(begun.get('trial'))}"
-    if imported := known.get(IMPORTED):
-        return f"from {imported.get('study')} {_name(imported.get('trial'))}"
-    return "asked for" if is_asked(trial) else ""
-
-
-def _name(number: object) -> str:
-    return f"#{number:03d}" if isinstance(number, int) else "another"
 
 
 def _repeated(trial: FrozenTrial) -> int | None:

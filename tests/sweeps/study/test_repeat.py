@@ -366,4 +366,4 @@ def test_the_verb_goes_on_with_what_ctrl_c_stopped(home: command.Home, sample: D
     assert (third.code, third.json) == (0, again.json)
     assert paths.journal.read_bytes() == journal
     assert home("replay", "small", 1, "--quiet").code == 0
-    assert "#000 seed 1" in home("trials", "small").out
+    assert "repeats #000, seed 1" in home("trials", "small").out

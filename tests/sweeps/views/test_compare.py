@@ -20,6 +20,9 @@ from sweeps.study.lookup import find_trial
 from sweeps.study.repeat import queue_repeats
 from sweeps.views.compare import compare
 from sweeps.views.curves import curve_of, sparkline
+from sweeps.views.report.trials import read_trials
+from sweeps.views.status import StudyView
+from sweeps.views.trial_status import trial_status
 from sweeps.views.trials import source_of
 from tests.sweeps.care.archives import make_small
 from tests.sweeps.care.lab import Lab, PruneAfter, Tiny
@@ -171,13 +174,27 @@ def test_where_trials_come_from(lab: Lab) -> None:
     queue_repeats(lab.study, lab.paths, [1], 2)
     lab.study.enqueue_trial({}, user_attrs={"asked": True})
     lab.study.enqueue_trial({}, user_attrs={"imported": {"study": "old", "trial": 7, "seed": 1, "origin": 7}})
-    known = [source_of(find_trial(lab.study, number)) for number in (0, 4, 5, 6, 7, 8)]
-    assert known == ["", "#000 +2 epochs", "#001 seed 1", "#001 seed 2", "asked for", "fork of old #007"]
+    known = {number: source_of(find_trial(lab.study, number)) for number in (0, 4, 5, 6, 7, 8)}
+    assert known == {
+        0: "",
+        4: "goes on with #000, +2 epochs",
+        5: "repeats #001, seed 1",
+        6: "repeats #001, seed 2",
+        7: "asked for",
+        8: "fork of old #007",
+    }
+    # The same words wherever it is said.
+    facts = read_trials(lab.study.trials, lab.config)
+    assert {trial.number: trial.role for trial in facts if trial.number in known} == known
+    waiting = StudyView(lab.study, lab.paths).look().queue
+    queue = {each.number: each.origin for each in waiting if each.number in known}
+    assert queue == {number: known[number] for number in (4, 5, 6, 7, 8)}
+    assert all(trial_status(lab.study, lab.paths, number).origin == said for number, said in known.items() if said)
     from sweeps.views.trials import render, trials_frame
 
     table = render(trials_frame(lab.study)).splitlines()
     assert table[0].endswith("from")
-    assert sum(line.endswith("#001 seed 2") for line in table) == 1
+    assert sum(line.endswith("repeats #001, seed 2") for line in table) == 1
 
 
 def test_a_repeat_has_the_same_values(lab: Lab) -> None:
@@ -187,7 +204,7 @@ def test_a_repeat_has_the_same_values(lab: Lab) -> None:
     found = compare(lab.study, lab.paths, 0, number)
     assert found.differing == {}
     assert "they have the same values, so their seeds alone make the difference" in " ".join(str(found).split())
-    assert "#000 seed 1" in str(found)
+    assert "repeats #000, seed 1" in str(found)
 
 
 # Curves.
