@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import urllib.parse
@@ -12,6 +13,7 @@ from werkzeug.exceptions import SecurityError
 from werkzeug.wrappers import Request, Response
 
 from sweeps.errors import StudyError
+from sweeps.study.lookup import config_of
 from sweeps.study.storage import load_study
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ __all__ = ["Dashboard"]
 _HOSTS = ("127.0.0.1", "localhost")
 _NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note")
 _MAX_BYTES = 1 << 20
+# The dashboard's own. By `set_metric_names` Optuna's command line would lay out its tables in another way, too.
+_METRICS = "dashboard:objective_names"
 
 
 class Dashboard:
@@ -32,7 +36,8 @@ class Dashboard:
     It opens the study as a worker does, for its lock must be a worker's: `optuna-dashboard` by itself takes Optuna's,
     which is another file, and its lines and a worker's could be written into each other. The lock does not make every
     change harmless. A deleted or renamed study, a trial that is told a result or gets other attributes would part the
-    storage from the trials' files and from what workers are at, so of its changes only notes are let through.
+    storage from the trials' files and from what workers are at, so of its changes only notes are let through. What it
+    calls the metric, which would be "Objective 0", is kept beside them.
 
     Args:
         name: the study.
@@ -52,6 +57,10 @@ class Dashboard:
                 "`pip install optuna-dashboard`."
             ) from None
         study = load_study(name, url, paths)
+        metrics = [config_of(study).metric]
+        if study._storage.get_study_system_attrs(study._study_id).get(_METRICS) != metrics:
+            with contextlib.suppress(Exception):  # each storage has its own; a metric without a name hides nothing
+                study._storage.set_study_system_attr(study._study_id, _METRICS, metrics)
         self._app: WSGIApplication = optuna_dashboard.wsgi(study._storage)
         self.page = f"/dashboard/studies/{study._study_id}"
         """The study's own page: a database may hold others too."""

@@ -73,6 +73,8 @@ def test_the_dashboard_shows_the_study(browser: Client, stored: Stored) -> None:
     study = stored[0]
     answer = browser.get(f"/api/studies/{study._study_id}", base_url="http://127.0.0.1:5010")
     assert [trial["values"] for trial in answer.json["trials"]] == [[trial.value] for trial in study.trials]
+    assert answer.json["objective_names"] == ["val_loss"]
+    assert study.metric_names is None, "Optuna's own tables stay as they are"
     with browser.get(f"/dashboard/studies/{study._study_id}", base_url="http://localhost:5010") as page:  # a file
         assert page.status_code == 200
         assert b"<html" in page.data
