@@ -115,7 +115,7 @@ def test_a_drawn_three_is_told(opened: Opened, width: str, scheme: str) -> None:
         values = page.locator("#bars .value").all_inner_texts()
         assert len(values) == 10
         assert page.locator("#bars .top").inner_text().startswith("3")
-        assert float(values[3].rstrip(" %")) > 50
+        assert float(values[3].strip("> \u00a0%")) > 50
         cells = page.locator("#members tbody td").all_inner_texts()
         assert len(cells) == MEMBERS * 10
         ink = page.evaluate("[...document.getElementById('seen').getContext('2d').getImageData(0, 0, 28, 28).data]")
