@@ -73,13 +73,13 @@ report: $(RUNTIME) ## write what came of a study, and whether to believe it, int
 	@$(PY) -m sweeps report $(STUDY) $(ARGS)
 
 ui: $(RUNTIME) ## open MLflow on what was tracked
-	@$(PY) -m sweeps ui $(ARGS)
+	@$(PY) -m sweeps ui --open $(ARGS)
 
 dashboard: $(DASHBOARD) ## open Optuna Dashboard on a study, which may be running (STUDY=default)
-	@$(PY) -m sweeps dashboard $(STUDY) $(ARGS)
+	@$(PY) -m sweeps dashboard $(STUDY) --open $(ARGS)
 
 serve: $(RUNTIME) ## draw digits for a study's ensemble, on a local page (STUDY=default)
-	@$(PY) -m sweeps serve $(STUDY) $(ARGS)
+	@$(PY) -m sweeps serve $(STUDY) --open $(ARGS)
 
 train: $(RUNTIME) ## train one net (PRESET=report, ARGS="--epochs 5 --test")
 	@$(PY) -m sweeps train $(PRESET) $(ARGS)

@@ -115,6 +115,14 @@ def test_make_verify_takes_the_last_submission_or_another_one() -> None:
 
 
 @needs_make
+@pytest.mark.parametrize(
+    ("target", "verb"), [("ui", "ui"), ("serve", "serve default"), ("dashboard", "dashboard default")]
+)
+def test_make_opens_the_pages_that_it_serves_unless_told(target: str, verb: str) -> None:
+    assert f"-m sweeps {verb} --open --no-open" in make("--dry-run", target, "ARGS=--no-open").stdout
+
+
+@needs_make
 def test_a_quick_bench_leaves_the_docs_alone() -> None:
     full, quick = make("--dry-run", "bench").stdout, make("--dry-run", "bench", "ARGS=--quick").stdout
     assert "--parts all" in full

@@ -226,6 +226,9 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
         envvar="SWEEPS_PICTURES",
         help="Draw what came of it at the end.  [default: pictures, unless SWEEPS_PICTURES=0]",
     ),
+    "open": click.option(
+        "--open/--no-open", "open_browser", default=False, help="Open a browser on it, if there is one with a window."
+    ),
     "quiet": click.option("--quiet", "-q", is_flag=True, help="Show no progress."),
 }
 

@@ -16,8 +16,7 @@ __all__ = ["dashboard", "serve"]
 @click.command()
 @click.argument("study", type=STUDY)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: 5010, or a free one]")
-@click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-@options("json")
+@options("open", "json")
 def serve(study: str, port: int | None, open_browser: bool, as_json: bool) -> None:
     """Draw a digit for a study's ensemble, on a local page.
 
@@ -39,8 +38,7 @@ def serve(study: str, port: int | None, open_browser: bool, as_json: bool) -> No
 @click.command()
 @click.argument("study", type=STUDY)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: 5010, or a free one]")
-@click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-@options("storage", "json")
+@options("open", "storage", "json")
 def dashboard(study: str, port: int | None, open_browser: bool, storage: str | None, as_json: bool) -> None:
     """Open Optuna Dashboard on a study.
 

@@ -277,8 +277,7 @@ def fork(
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[default: a free one]")
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen.  [default: this machine only]")
 @click.option("--allowed-hosts", multiple=True, metavar="NAME", help="A name by which other machines may ask for it.")
-@click.option("--open", "open_browser", is_flag=True, help="Open a browser on it.")
-@options("tracking_uri", "json")
+@options("open", "tracking_uri", "json")
 def ui(
     port: int | None,
     host: str,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import socket
 import sys
 import threading
 import time
-import webbrowser
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mnistnn.errors import InputError
+from sweeps.browser import open_pages
 from sweeps.workers.signals import caught
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ def serve(
             print(json.dumps({"title": title, "url": address}) if as_json else f"{title}  {address}", flush=True)
             print("Ctrl-C ends it.", file=sys.stderr, flush=True)
             if open_browser:
-                with contextlib.suppress(webbrowser.Error):
-                    webbrowser.open(address)
+                open_pages(address)
             while not told and thread.is_alive():
                 time.sleep(0.1)
         finally:

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeps.browser import open_pages
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 from sweeps.tracking import store, table
@@ -56,7 +56,7 @@ def serve(
         uri: the tracking store. If it is a server, its own UI is shown, and nothing is served.
         root: the project.
         port: the port; by default 5000, or any other if that is taken.
-        open_browser: whether to open the newest study in the browser.
+        open_browser: whether to open both views of the newest study in the browser.
         host: the address to listen on. Beyond loopback whoever reaches it can change and delete runs.
         names: by which other names browsers may ask for this server; each other name is refused, for a page from
             elsewhere can give itself one that leads here.
@@ -97,13 +97,22 @@ def serve(
 def _show(address: str, open_browser: bool, as_json: bool) -> None:
     studies = _experiments(address)
     if as_json:
-        listed = [{"name": name, "url": table.address(address, number)} for name, number in studies]
+        listed = [
+            {
+                "name": name,
+                "url": table.address(address, number),
+                "charts": table.address(address, number, table.CHARTS),
+            }
+            for name, number in studies
+        ]
         print(json.dumps({"url": address, "experiments": listed}), flush=True)
     else:
         _print(address, studies)
     if open_browser:
-        with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(table.address(address, studies[0][1]) if studies else address)
+        newest = [
+            table.address(address, number, key) for _, number in studies[:1] for key in (table.CHARTS, table.TABLE)
+        ]
+        open_pages(*(newest or [address]))
 
 
 def _print(address: str, studies: Sequence[tuple[str, str]]) -> None:
@@ -115,7 +124,7 @@ def _print(address: str, studies: Sequence[tuple[str, str]]) -> None:
 
 
 def _experiments(address: str) -> list[tuple[str, str]]:
-    """Returns names and ids of our experiments, the last used first. None if the server wants a password."""
+    """Returns names and ids of our experiments, the last used first; none if the server wants a password."""
     body = json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode()
     request = urllib.request.Request(
         f"{address}/api/2.0/mlflow/experiments/search", data=body, headers={"Content-Type": "application/json"}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,16 +23,21 @@ from tests.sweeps.tracking.projects import EXPERIMENT, Project
 SERVE = (
     "import sys, pathlib; from sweeps.tracking import store, ui\n"
     "root = pathlib.Path(sys.argv[1]); port = int(sys.argv[2]) or None\n"
-    "ui.serve(store.resolve_uri(None, root), root, port)"
+    "ui.serve(store.resolve_uri(None, root), root, port, True, as_json=len(sys.argv) > 3)"
 )
 
 
 class Serving:
     """`ui.serve` in a process of its own."""
 
-    def __init__(self, root: Path, port: int = 0) -> None:
+    def __init__(self, root: Path, port: int = 0, *more: str) -> None:
+        browser = root / "browser"
+        browser.write_text(f'#!/bin/sh\necho "$1" >> {shlex.quote(str(root / "opened"))}\n')
+        browser.chmod(0o755)
+        self.opened = root / "opened"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(root), str(port)],
+            [sys.executable, "-c", SERVE, str(root), str(port), *more],
+            env=os.environ | {"BROWSER": f"{shlex.quote(str(browser))} %s"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -108,8 +115,23 @@ def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None
     assert caught.value.code == 403
     code, error = serving.end()
     assert (code, error) == (0, "Ctrl-C ends it.\n")
+    views = [table.address(address, number, key) for key in (table.CHARTS, table.TABLE)]
+    assert serving.opened.read_text().splitlines() == views, "the table in front"
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0, "the server has gone too"
+
+
+@pytest.mark.slow
+def test_scripts_get_both_addresses(project: Project, serving: Serving) -> None:
+    serving.end()
+    again = Serving(project.root, 0, "json")
+    found = json.loads(again.read(1)[0])
+    assert again.end()[0] == 0
+    number = store.client(project.uri).get_experiment_by_name(EXPERIMENT).experiment_id
+    views = {
+        name: table.address(found["url"], number, key) for name, key in (("url", table.TABLE), ("charts", table.CHARTS))
+    }
+    assert found["experiments"] == [{"name": EXPERIMENT} | views]
 
 
 @pytest.mark.slow
