@@ -13,6 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.nets import named_case
 from mnistnn.arena import Arena
+from mnistnn.augment import build_augmenters
 from mnistnn.errors import SpecError
 from mnistnn.layer import BuildContext, Layer
 from mnistnn.network import IMAGE_SHAPE, Network
@@ -90,3 +91,18 @@ def test_augmentation(benchmark: BenchmarkFixture, name: str) -> None:
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (BATCH, *IMAGE_SHAPE), dtype=np.uint8)
     assert benchmark(spec.build(IMAGE_SHAPE, BATCH), images, rng).shape == images.shape
+
+
+@pytest.mark.benchmark(group="augmentation")
+def test_all_augmentations(benchmark: BenchmarkFixture) -> None:
+    specs: Any = [augmentation.get(name)() for name in augmentation.names()]
+    row, rng = build_augmenters(specs, IMAGE_SHAPE, BATCH), np.random.default_rng(3)
+    images = rng.integers(0, 256, (BATCH, *IMAGE_SHAPE), dtype=np.uint8)
+
+    def augment() -> Any:
+        out = images
+        for augmenter in row:
+            out = augmenter(out, rng)
+        return out
+
+    assert benchmark(augment).shape == images.shape

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.contenders import sample
 from benchmarks.measure import Spread, limit_threads, spread
+from mnistnn.augment import build_augmenters
 from mnistnn.data.batches import Batches
 from mnistnn.data.dataset import Split
 from mnistnn.losses import SoftmaxCrossEntropy
@@ -48,7 +49,7 @@ def measure_shares(net: str, *, rounds: int, part: float) -> SharesRow:
     optimizer = training.optimizer
     state = optimizer.init(network.arena)
     batches = Batches(Split(all_images, all_labels, chosen), training.batch_size)
-    augmenters = [spec.build(IMAGE_SHAPE, training.batch_size) for spec in training.augment]
+    augmenters = build_augmenters(training.augment, IMAGE_SHAPE, training.batch_size)
     rng = np.random.default_rng(1)
     data, validation = np.empty(rounds), np.empty(rounds)
     step = 0

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mnistnn.augment import arrange
 from mnistnn.data.dataset import Split
 from mnistnn.errors import Stopped
 from mnistnn.layer import Layer
@@ -213,8 +214,7 @@ def _clocked(trainer: Trainer, clocks: _Clocks) -> Iterator[None]:
 
     # A second augmentation of the same kind counts with the first.
     augmenters = [
-        clocks.on((augmentation.name_of(spec), ""), each)
-        for spec, each in zip(trainer.spec.augment, trainer.augmenters, strict=True)
+        clocks.on((name, ""), each) for name, each in zip(_augmenter_names(trainer), trainer.augmenters, strict=True)
     ]
     with contextlib.ExitStack() as stack:
 
@@ -260,7 +260,7 @@ def _parts(trainer: Trainer, rows: list[dict[_Key, float]], batch_size: int) -> 
             gflops=mflop / ms if mflop and ms else None,
         )
 
-    parts = [part(_BATCHING), *map(part, dict.fromkeys(map(augmentation.name_of, trainer.spec.augment)))]
+    parts = [part(_BATCHING), *map(part, dict.fromkeys(_augmenter_names(trainer)))]
     input_grad = False  # backward passes no gradient to what has no params below it
     for name, layer in zip(plan_names(trainer.network), trainer.network.plan, strict=True):
         products = 3 if input_grad else 2  # forward, by the weights, by the input
@@ -269,6 +269,11 @@ def _parts(trainer: Trainer, rows: list[dict[_Key, float]], batch_size: int) -> 
     parts += [part(_LOSS), part(optimizer.name_of(trainer.spec.optimizer))]
     rest = step_ms - sum(each.ms for each in parts)
     return [*parts, Part(name=_REST, ms=rest, share=rest / step_ms)]
+
+
+def _augmenter_names(trainer: Trainer) -> list[str]:
+    """Returns a name for each of the trainer's augmenters: "rotation + shear" for one that does the work of both."""
+    return [" + ".join(map(augmentation.name_of, group)) for group in arrange(trainer.spec.augment)]
 
 
 def plan_names(network: Network) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from mnistnn.augment import build_augmenters
 from mnistnn.data.batches import Batches
 from mnistnn.data.dataset import Split
 from mnistnn.domains import FloatRange, IntRange
@@ -173,7 +174,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(train) / spec.batch_size)
         self.images_per_epoch = len(train)
         self._validation = None if validation is None else validation.take()
-        self.augmenters = [augment.build(IMAGE_SHAPE, spec.batch_size) for augment in spec.augment]
+        self.augmenters = build_augmenters(spec.augment, IMAGE_SHAPE, spec.batch_size)
         self.loss = SoftmaxCrossEntropy(
             network.classes, spec.batch_size, label_smoothing=spec.label_smoothing, dtype=network.arena.dtype
         )

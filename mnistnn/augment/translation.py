@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
-from mnistnn.augment._base import AugmentationSpec, Augmenter
+from mnistnn.augment._base import Augmenter
+from mnistnn.augment._warping import AffineSpec, Maps
 from mnistnn.domains import IntRange
 from mnistnn.registry import augmentation
 from mnistnn.types import Shape, UInt8s
@@ -18,10 +20,23 @@ __all__ = ["Translation"]
 
 @augmentation("translation")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Translation(AugmentationSpec):
+class Translation(AffineSpec):
     """Move each image by up to `shift` pixels along each axis, every move equally likely; fill with zeros."""
 
+    resamples: ClassVar[bool] = False
+    stays: ClassVar[bool] = True
+
     shift: Annotated[int, IntRange(0, 8)] = 2
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing moves."""
+        return self.shift == 0
+
+    def draw(self, n: int, rng: np.random.Generator) -> Maps:
+        """Draws a move for each of `n` images, the one that `build` draws."""
+        down, right = _moves(self.shift, n, rng)
+        return np.broadcast_to(np.eye(2), (n, 2, 2)), self.shift - np.stack([down, right], axis=1).astype(np.float64)
 
     def build(self, image_shape: Shape = (28, 28), max_batch: int = 100) -> Augmenter:
         """Builds the augmenter; without a shift it hands its images back."""
@@ -54,7 +69,7 @@ class _Translator:
         """Shape: images: (b, H, W) → the same."""
         n = len(images)
         out, kept = self._out[:n], self._kept[:n]
-        down, right = rng.integers(0, 2 * self._shift, size=(2, n), endpoint=True)
+        down, right = _moves(self._shift, n, rng)
         np.take(self._inside, right, axis=0, out=kept, mode="clip")
         down *= self._width
         down += right
@@ -62,3 +77,8 @@ class _Translator:
         self._places[self._rows[:n], down] = images.reshape(kept.shape)
         np.bitwise_and(self._middle[:n], kept, out=out.reshape(kept.shape))
         return out
+
+
+def _moves(shift: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draws where each image comes to lie, downwards and to the right, from `shift` before its place. Shape: (2, n)."""
+    return rng.integers(0, 2 * shift, size=(2, n), endpoint=True)

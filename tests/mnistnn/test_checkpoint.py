@@ -21,7 +21,7 @@ from mnistnn.network import Network
 from mnistnn.optimizers import OptimizerSpec
 from mnistnn.presets import preset
 from mnistnn.recipe import Recipe
-from mnistnn.registry import optimizer
+from mnistnn.registry import augmentation, optimizer
 from mnistnn.schedules import OneCycle
 from mnistnn.training import Trainer, TrainingSpec
 from tests.mnistnn.nets import EVERYTHING, TINY
@@ -230,9 +230,12 @@ def strip_times(trainer: Trainer) -> None:
     trainer.history = [replace(metrics, seconds=1.0, images_per_s=1.0) for metrics in trainer.history]
 
 
-def test_a_fused_net_with_norms_and_dropout_goes_on_too(tmp_path: Path, parts: tuple[Split, Split]) -> None:
+def test_a_fused_net_with_norms_dropout_and_all_augmentations_goes_on_too(
+    tmp_path: Path, parts: tuple[Split, Split]
+) -> None:
     def trainer(seed: int) -> Trainer:
-        training = TrainingSpec(epochs=3, batch_size=50, schedule=OneCycle(), augment=(Translation(shift=2),))
+        row = tuple(augmentation.get(name)() for name in augmentation.names())
+        training = TrainingSpec(epochs=3, batch_size=50, schedule=OneCycle(), augment=row)
         return Trainer(Network(EVERYTHING, batch_size=50, seed=seed), training, *parts, seed=seed)
 
     whole = trainer(3)

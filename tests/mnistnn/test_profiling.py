@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnistnn.augment.noise import Noise
+from mnistnn.augment.rotation import Rotation
 from mnistnn.augment.translation import Translation
 from mnistnn.data import Dataset, Split
 from mnistnn.errors import Diverged, Stopped
@@ -139,6 +141,13 @@ def test_a_training_that_ends_before_gives_the_steps_that_it_had(train: Split, v
     assert (single.steps, single.batch_size) == (1, 230)
     larger = profile(trainer_of(TINY, train, replace(SPEC, epochs=1, batch_size=500)), validation, steps=100)
     assert larger.batch_size == 230  # all that there are
+
+
+def test_warps_that_are_done_as_one_are_one_part(train: Split, validation: Split) -> None:
+    spec = replace(SPEC, augment=(Noise(), Rotation(), Translation(shift=2), Rotation(degrees=0.0)))
+    found = profile(trainer_of(TINY, train, spec), validation, steps=2)
+    assert [part.name for part in found.parts][1:3] == ["rotation + translation", "noise"]
+    assert all(part.ms > 0 for part in found.parts[:3])
 
 
 def test_the_clocks_come_off_again(train: Split, validation: Split) -> None:

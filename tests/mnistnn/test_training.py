@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnistnn.augment import AugmentationSpec
+from mnistnn.augment.elastic import Elastic
+from mnistnn.augment.noise import Noise
+from mnistnn.augment.rotation import Rotation
 from mnistnn.augment.translation import Translation
 from mnistnn.data import Dataset, Split
 from mnistnn.errors import Diverged, SpecError, Stopped
@@ -21,6 +25,7 @@ from mnistnn.metrics import accuracy, cross_entropy
 from mnistnn.network import Network, NetworkSpec
 from mnistnn.optimizers.adam import Adam
 from mnistnn.optimizers.sgd import SGD
+from mnistnn.registry import augmentation
 from mnistnn.schedules import Cosine, OneCycle
 from mnistnn.training import EpochMetrics, Trainer, TrainingSpec, evaluate, history_frame
 from tests.mnistnn.nets import EVERYTHING, TINY
@@ -176,7 +181,7 @@ def test_a_net_of_everything_trains_with_everything(parts: Parts) -> None:
         optimizer=Adam(weight_decay=1e-3),
         schedule=Cosine(),
         label_smoothing=0.1,
-        augment=(Translation(shift=1), Translation(shift=3)),
+        augment=(Translation(shift=1), *(augmentation.get(name)() for name in augmentation.names())),
     )
     history = list(Trainer(Network(EVERYTHING), spec, *parts).fit())
     assert history[-1].train_loss < history[0].train_loss
@@ -185,9 +190,9 @@ def test_a_net_of_everything_trains_with_everything(parts: Parts) -> None:
 def test_images_are_augmented_while_training_alone(parts: Parts) -> None:
     seen: list[tuple[int, int]] = []
 
-    @dataclass(frozen=True)
-    class Spy:
-        def build(self, image_shape: tuple[int, int], max_batch: int) -> Callable[..., Any]:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Spy(AugmentationSpec):
+        def build(self, image_shape: tuple[int, ...] = (28, 28), max_batch: int = 100) -> Callable[..., Any]:
             assert (image_shape, max_batch) == ((28, 28), 50)
 
             def augmenter(images: Any, rng: np.random.Generator) -> Any:
@@ -338,6 +343,7 @@ def test_metrics_are_numbers_of_python(parts: Parts) -> None:
 
 def test_a_warm_epoch_takes_next_to_no_memory(parts: Parts, warm_peak: Callable[..., int]) -> None:
     """Many batches take no more than few: nothing of a batch is left behind or made anew."""
-    trainer = trainer_of(parts, epochs=1000, augment=(Translation(shift=2),), batch_size=10)
+    row = (Translation(shift=2), Rotation(), Elastic(), Noise())
+    trainer = trainer_of(parts, epochs=1000, augment=row, batch_size=10)
     epochs = trainer.fit()
     assert warm_peak(lambda: next(epochs)) < 160 * 1024

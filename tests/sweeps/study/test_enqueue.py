@@ -112,7 +112,7 @@ def test_names_are_understood_as_people_see_them(asking: Asking, texts: list[str
         (["filters=2-2-2-2-2"], "from 0 to 4"),
         (["filters=4-8", "blocks=1"], "must be given once"),
         (["optimizer=addam"], "did you mean 'adam'"),
-        (["augment=rotation"], "known are|did you mean"),
+        (["augment=rotatoin"], "did you mean 'rotation'"),
         (["augment=none+translation"], "alone"),
         (["epochs=9"], "`extend`"),
         (["schedule=cosine"], "same for all trials"),
