@@ -81,6 +81,8 @@ class Network:
         dtype: float32 in work, float64 in gradient checks.
         initialise: False leaves the weights at zero, for who only wants to measure or to load.
         fused: False runs the plain layers one by one instead of the fast plan over them.
+        by_name: True seeds each layer by its name instead of its place, so that layers of one name and shape begin
+            alike in networks of which only one has a layer more before them.
 
     Attributes:
         layers: the layers by name.
@@ -100,6 +102,7 @@ class Network:
         dtype: DTypeLike = np.float32,
         initialise: bool = True,
         fused: bool = True,
+        by_name: bool = False,
     ) -> None:
         if batch_size < 1:
             raise SpecError(f"`batch_size >= 1` must hold, but got {batch_size}.")
@@ -111,7 +114,8 @@ class Network:
         buffer_bytes: dict[Layer, int] = {}
         shape = IMAGE_SHAPE
         for index, (name, layer_spec) in enumerate(spec.named_layers()):
-            context.name, context.seed = name, child_seed(seed, index, 1)
+            keys = tuple(name.encode()) if by_name else (index,)
+            context.name, context.seed = name, child_seed(seed, *keys, 1)
             before = context.buffer_bytes
             built = layer_spec.build(shape, context)
             buffer_bytes[built] = context.buffer_bytes - before
@@ -133,8 +137,9 @@ class Network:
         first = next((i for i, built in enumerate(self.plan) if built.params), len(self.plan))
         self._backward_order = self.plan[first:][::-1]
         if initialise:
-            for index, built in enumerate(self.layers.values()):
-                built.initialise(np.random.Generator(np.random.PCG64(child_seed(seed, index, 0))))
+            for index, (name, built) in enumerate(self.layers.items()):
+                keys = tuple(name.encode()) if by_name else (index,)
+                built.initialise(np.random.Generator(np.random.PCG64(child_seed(seed, *keys, 0))))
 
     @property
     def param_count(self) -> int:

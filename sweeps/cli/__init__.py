@@ -33,6 +33,7 @@ main.add_section(
     studies.report,
     comparison.compare,
     comparison.repeat,
+    comparison.ablation,
     studies.enqueue,
     studies.extend,
     studies.fork,

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sweeps.cli.completion import STUDY, TRIAL
-from sweeps.cli.options import duration, find_data, options, read_study, refuse_beside, refuse_without, show_as
+from sweeps.cli.options import (
+    PATH,
+    duration,
+    find_data,
+    log_to,
+    options,
+    read_study,
+    refuse_beside,
+    refuse_without,
+    show_as,
+)
 from sweeps.paths import Paths, project_root
 
-__all__ = ["compare", "repeat"]
+__all__ = ["ablation", "compare", "repeat"]
 
 
 @click.command()
@@ -92,3 +103,43 @@ def repeat(
     found = compare_repeats(load_study(name, storage, Paths(root).study(name)), trials, seeds)
     show_as(str(found), found.to_dict(), as_json)
     return 0 if summary is None else summary.exit_code
+
+
+@click.command()
+@click.argument("study", type=STUDY)
+@click.option("--figure", "figures", multiple=True, metavar="NAME", help="Print this one.  [val_accuracy, val_loss]")
+@click.option("--output", type=PATH, metavar="FILE", help="Write Markdown; a page with marks gets its tables anew.")
+@options("storage", "tracking_uri", "json", "quiet")
+def ablation(
+    study: str,
+    figures: Sequence[str],
+    output: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Compare the arms of a study that has [arms], once it was run.
+
+    Each arm's mean over its seeds, and its difference from the arm that it is against, in pairs of the same seed, with
+    intervals. Other figures: best_epoch, gap (last val - train loss), rise (val loss, last - best), and of nets with
+    sigmoids start_saturated, start_overflow, start_largest. The whole table becomes an artifact of the study's run.
+    """
+    from sweeps.study.storage import load_study
+    from sweeps.views.ablation import SHOWN, compare_arms
+    from sweeps.views.ablation_page import render_page, write_page
+    from sweeps.views.report.logged import keep_and_log
+
+    name, root, log = read_study(study).name, project_root(), log_to(quiet)
+    paths = Paths(root).study(name)
+    found = compare_arms(load_study(name, storage, paths), paths)
+    text = found.text(figures or SHOWN)
+    if output is not None:
+        marks = write_page(output, found)
+        log(f"{output} was written" + (f": {marks} table{'s' if marks > 1 else ''} anew" if marks else ""))
+    page = render_page(found)
+    where: dict[str, Any] = {"root": root, "tracking_uri": tracking_uri, "echo": log}
+    unlogged = keep_and_log(page, name, paths, file_name="ablation.md", **where)
+    if unlogged:
+        log(f"warning: MLflow does not have the table yet: {unlogged}.")
+    show_as(text, found.to_dict(), as_json)

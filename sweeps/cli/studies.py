@@ -81,7 +81,7 @@ def run(
     table = "" if as_json or not summary.complete else _best_trials(config.name, storage)
     show_as(f"{summary}\n\n{table}" if table else str(summary), summary.to_dict(), as_json)
     if table and not summary.exit_code and not chosen["quiet"] and not by_make():  # `make` goes on by itself
-        show_next(config.name, _NEXT)
+        show_next(config.name, _AFTER_ARMS if config.arms else _NEXT)
     return summary.exit_code
 
 
@@ -99,6 +99,13 @@ def _work(
 _NEXT = {
     "ensemble": "averages the best, and scores them on the test images",
     "submit": "writes the ensemble's answers",
+    "report": "writes what came of it into one HTML file",
+    "ui": "opens MLflow on all trials",
+}
+
+
+_AFTER_ARMS = {
+    "ablation": "compares the arms, in pairs of the same seed",
     "report": "writes what came of it into one HTML file",
     "ui": "opens MLflow on all trials",
 }

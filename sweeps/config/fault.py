@@ -22,6 +22,7 @@ class Fault(Exception):
     def __init__(self, path: Sequence[str], rule: str) -> None:
         super().__init__(f"{dotted(path)} {rule}")
         self.path = tuple(path)
+        self.rule = rule
 
 
 def dotted(path: Sequence[str]) -> str:

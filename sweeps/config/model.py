@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from mnistnn.errors import nearest
 from mnistnn.presets import PRESETS
+from sweeps.config.arms import Ablation, parse_arms
 from sweeps.config.fault import Fault, shown
 from sweeps.config.search import SearchSpace, parse_search
 from sweeps.config.sections import (
@@ -58,6 +59,19 @@ class StudyConfig(Section):
     ensemble: Ensemble = Ensemble()
     fixed: dict[str, Any] = {}
     search: dict[str, Any] = {}
+    arms: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_arms(cls, tables: Any) -> Any:
+        """Arms are neither drawn nor pruned: they are compared at their ends."""
+        if not isinstance(tables, Mapping) or not tables.get("arms"):
+            return tables
+        known = {"sampler": {"type": "arms"}, "pruner": {"type": "none"}}
+        given = {key: tables.get(key, {}) for key in known}
+        return {**tables} | {
+            key: known[key] | value if isinstance(value, dict) else value for key, value in given.items()
+        }
 
     @field_validator("pruner", mode="before")
     @classmethod
@@ -112,6 +126,15 @@ class StudyConfig(Section):
         """Returns the names and domains that `[fixed]` and `[search]` come to."""
         return parse_search(self.fixed, self.search)
 
+    def ablation(self) -> Ablation | None:
+        """Returns the arms that the study compares; None where it searches."""
+        return parse_arms(self.fixed, self.arms) if self.arms else None
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether all of its trials are queued when it is made: the points of a grid, or arms."""
+        return self.sampler.type in ("grid", "arms")
+
     @property
     def hash(self) -> str:
         """Names the whole config, by 16 hexadecimal digits."""
@@ -147,7 +170,8 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
         config = StudyConfig.model_validate(tables)
     except ValidationError as error:
         raise _fault(error, tables) from None
-    if config.budget.trials is None and config.budget.time_s is None:
+    _check_arms(config)
+    if config.budget.trials is None and config.budget.time_s is None and not config.arms:
         raise Fault(("budget",), 'must say when the study ends, but has neither trials nor time; add time = "5m".')
     if config.name == "train":
         raise Fault(("study", "name"), "must not be 'train': sweeps-train is where `train` tracks its nets; rename it.")
@@ -165,6 +189,32 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
     if config.sampler.type == "grid":
         space.check_enumerated()
     return config
+
+
+def _check_arms(config: StudyConfig) -> None:
+    """Checks what goes with arms, and that nothing says they are there where they are not.
+
+    Raises:
+        Fault: something does not go with them.
+    """
+    sampler, pruner = ("sampler", "type"), ("pruner", "type")
+    if not config.arms:
+        if config.sampler.type == "arms":
+            raise Fault(sampler, 'must be another one without [arms], but got "arms"; add arms, or leave it out.')
+        return
+    if config.search:
+        rule = "must not stand beside [arms], each of which has one value of everything; move it to [fixed] or an arm."
+        raise Fault(("search", next(iter(config.search))), rule)
+    for path, only, given in ((sampler, "arms", config.sampler.type), (pruner, "none", config.pruner.type)):
+        if given != only:
+            raise Fault(path, f'must be "{only}" beside [arms], but got {shown(given)}; leave it out.')
+    if config.baselines:
+        rule = f"must be none beside [arms], but got {shown(config.baselines)}; make an arm of each."
+        raise Fault(("study", "baselines"), rule)
+    if config.budget.trials is not None:
+        rule = f"must not stand beside [arms], but got {config.budget.trials}; arms.seeds says how many there are."
+        raise Fault(("budget", "trials"), rule)
+    config.ablation()
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

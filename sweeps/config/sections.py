@@ -78,9 +78,9 @@ class Budget(Section):
 
 
 class Sampler(Section):
-    """How trials are proposed. TPE draws `startup_trials` at random before it models anything."""
+    """How trials are proposed. TPE draws `startup_trials` at random before it models anything; arms are not drawn."""
 
-    type: Literal["tpe", "random", "qmc", "grid"] = "tpe"
+    type: Literal["tpe", "random", "qmc", "grid", "arms"] = "tpe"
     startup_trials: Count = 10
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.evaluate import Interval, accuracy_gain, loss_gain
 
-__all__ = ["Contrast", "Paired", "holm", "mcnemar", "mean_difference", "mean_interval", "paired"]
+__all__ = ["Contrast", "Paired", "holm", "mcnemar", "mean_difference", "mean_interval", "paired", "paired_difference"]
 
 _LEVEL = 0.95
 
@@ -103,6 +103,28 @@ def mean_difference(first: Sequence[float], second: Sequence[float]) -> Contrast
     half = float(t.ppf((1 + _LEVEL) / 2, freedom)) * error
     p_value = float(2 * t.sf(abs(difference) / error, freedom))
     return Contrast(Interval(difference, difference - half, difference + half), p_value)
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> Contrast | None:
+    """Compares two recipes that were trained by the same seeds, pair by pair; None for less than two pairs.
+
+    What a seed brings to both (the images' order, the first weights) cancels out. Student's interval and test of the
+    differences' mean. Source: Student 1908.
+
+    Args:
+        first: a figure of the one, seed by seed.
+        second: the same of the other, by the same seeds.
+    """
+    from scipy.stats import t
+
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    interval = mean_interval(differences)
+    if interval is None:
+        return None
+    error = math.sqrt(float(np.var(differences, ddof=1)) / len(differences))
+    if error == 0.0:  # all alike: there is no spread to measure by
+        return Contrast(interval, 1.0 if interval.estimate == 0.0 else 0.0)
+    return Contrast(interval, float(2 * t.sf(abs(interval.estimate) / error, len(differences) - 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -130,6 +130,12 @@ class Budget:
             return False
         return self.trials is None or tally.finished + tally.running - tally.asked_running < self.trials
 
+    def total(self, tally: Tally) -> int | None:
+        """Returns how many trials there will be, as far as they are counted: by the budget, or in a queue."""
+        if self.trials is None and self.queued_only:
+            return tally.ended + tally.waiting + tally.running
+        return self.trials
+
     def left_s(self, elapsed_s: float) -> float | None:
         """Returns the seconds that are left; None where the time has no limit."""
         return None if self.time_s is None else self.time_s - elapsed_s
@@ -137,6 +143,8 @@ class Budget:
     def share(self, tally: Tally, elapsed_s: float) -> float:
         """Returns the part of the budget that is used, from 0 to 1; of trials or time, what is nearer its end."""
         shares = [tally.finished / self.trials] if self.trials else []
+        if self.queued_only and self.trials is None and (total := self.total(tally)):
+            shares.append(tally.ended / total)
         shares += [tally.ended / len(self.only)] if self.only else []
         shares += [elapsed_s / self.time_s] if self.time_s else []
         return min(1.0, max(shares, default=0.0))

@@ -30,11 +30,14 @@ class Columns(NamedTuple):
 def searched_columns(space: Space) -> Columns:
     """Returns the columns of a study's trials, found from draws: what depends on what is only known by walking."""
     generator = np.random.default_rng(0)
-    draws = [space.plain(space.walk(lambda name, domain: _draw(generator, domain))) for _ in range(_DRAWS)]
+    if (ablation := space.config.ablation()) is not None:
+        draws = [space.plain(space.values({}, arm.overrides)) for arm in ablation.arms]
+    else:
+        draws = [space.plain(space.walk(lambda name, domain: _draw(generator, domain))) for _ in range(_DRAWS)]
     names = dict.fromkeys(name for draw in draws for name in draw if name != "architecture")  # which a run's name tells
     values = {name: [draw[name] for draw in draws if name in draw] for name in names}
     searched = [name for name in names if len(set(values[name])) > 1]
-    axes = [name for name in searched if len(values[name]) == _DRAWS and _is_axis(values[name])]
+    axes = [name for name in searched if len(values[name]) == len(draws) and _is_axis(values[name])]
     return Columns(searched, axes)
 
 

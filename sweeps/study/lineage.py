@@ -14,12 +14,14 @@ from mnistnn.training import EpochMetrics, Trainer
 from sweeps.study.storage import origin_of
 
 __all__ = [
+    "ARM",
     "BORN_IN",
     "EXTENDS",
     "IMPORTED",
     "REPEATS",
     "Stage",
     "identity_of",
+    "is_of_arm",
     "is_repeat",
     "kin_facts",
     "kin_tags",
@@ -37,11 +39,15 @@ EXTENDS = "extends"
 IMPORTED = "imported"
 #: The user attribute of a trial that repeats another one by another seed: which, and by its how manieth.
 REPEATS = "repeats"
+#: The user attribute of a trial that is one of an arm's: which arm's, by its how manieth seed.
+ARM = "arm"
 #: The user attribute of a trial whose study was given another name: the one that it began under.
 BORN_IN = "born_in"
 
 # Parts the seeds of a trial's repeats from those of its own weights and training, which are its children 0 and 1.
 _REPEATED = 0x5EED
+# The k-th trial of every arm has the seed of a trial of this number and k, which no trial ever has.
+_ARMS = 1 << 24
 
 AnyTrial = FrozenTrial | optuna.Trial
 
@@ -73,7 +79,8 @@ def trial_seed(study_seed: int, origin: int, repeat: int | None = None) -> np.ra
 def seed_of(trial: AnyTrial, study_seed: int) -> tuple[int, ...]:
     """Returns what a trial's randomness follows from, as `trial_seed` takes it: a study's seed, a number, a repeat.
 
-    They are its own study's and its own, unless it goes on with another trial's training, repeats one, or was imported.
+    They are its own study's and its own, unless it goes on with another trial's training, repeats one, or was imported;
+    and those of all arms' k-th trials are the same, so that what differs is what the arms differ in.
     """
     attributes = trial.user_attrs
     if (known := attributes.get(EXTENDS)) or (known := attributes.get(IMPORTED)):
@@ -81,7 +88,14 @@ def seed_of(trial: AnyTrial, study_seed: int) -> tuple[int, ...]:
         return numbers if known.get("repeat") is None else (*numbers, int(known["repeat"]))
     if known := attributes.get(REPEATS):
         return int(known["study_seed"]), int(known["origin"]), int(known["seed"])
+    if known := attributes.get(ARM):
+        return study_seed, _ARMS + int(known["seed"])
     return study_seed, origin_of(trial)
+
+
+def is_of_arm(seed: np.random.SeedSequence) -> bool:
+    """Says whether a seed is that of an arm's trial, or of one that goes on with it or repeats it."""
+    return seed.spawn_key[0] >= _ARMS
 
 
 def seed_record(seed: Sequence[int]) -> dict[str, int]:
@@ -99,6 +113,8 @@ def identity_of(trial: AnyTrial, study: str, study_seed: int) -> dict[str, Any]:
     """
     repeats = trial.user_attrs.get(REPEATS)
     again = {} if repeats is None else {"repeats": {"trial": repeats["origin"], "seed": repeats["seed"]}}
+    if arm := trial.user_attrs.get(ARM):
+        again |= {"arm": {"name": arm["name"], "seed": arm["seed"]}}
     if imported := trial.user_attrs.get(IMPORTED):
         return {"study": imported["study"], "trial": imported["trial"], "seed": imported["seed"]} | again
     return {"study": trial.user_attrs.get(BORN_IN, study), "trial": origin_of(trial), "seed": study_seed} | again
@@ -134,9 +150,11 @@ def is_repeat(trial: AnyTrial) -> bool:
 
 
 def kin_tags(trial: AnyTrial) -> dict[str, str]:
-    """Returns the tags of a trial's run that name the trials it comes from."""
+    """Returns the tags of a trial's run that name the trials it comes from, or its arm."""
     extends, repeats = trial.user_attrs.get(EXTENDS), trial.user_attrs.get(REPEATS)
     tags = {} if extends is None else {"extends": str(extends["trial"])}
+    if arm := trial.user_attrs.get(ARM):
+        tags |= {"arm": str(arm["name"]), "arm_seed": str(arm["seed"])}
     return tags if repeats is None else tags | {"repeats": str(repeats["trial"]), "repeat_seed": str(repeats["seed"])}
 
 
@@ -144,6 +162,8 @@ def kin_facts(trial: AnyTrial) -> dict[str, str]:
     """Returns the same for people to read."""
     extends, repeats = trial.user_attrs.get(EXTENDS), trial.user_attrs.get(REPEATS)
     facts = {} if extends is None else {"goes on with": f"{_name(extends)}, from epoch {extends['epochs'][-1]}"}
+    if arm := trial.user_attrs.get(ARM):
+        facts |= {"arm": f"{arm['name']}, by its seed {arm['seed']}"}
     return facts if repeats is None else facts | {"repeats": f"{_name(repeats)}, by its seed {repeats['seed']}"}
 
 

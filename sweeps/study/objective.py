@@ -29,10 +29,11 @@ from mnistnn.training import EpochMetrics, Trainer
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study import checkpoints, lineage
+from sweeps.study.arms import end_figures, start_figures
 from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
 from sweeps.study.labels import run_name
-from sweeps.study.lineage import EXTENDS, REPEATS, trial_seed
+from sweeps.study.lineage import ARM, EXTENDS, REPEATS, trial_seed
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
@@ -82,7 +83,12 @@ def build_trainer(
     monitor: str = "val_loss",
 ) -> Trainer:
     """Builds the network and the training of a trial; the same recipe, seed and data give the same weights."""
-    network = Network(recipe.network, batch_size=recipe.training.batch_size, seed=child_seed(seed, 0))
+    network = Network(
+        recipe.network,
+        batch_size=recipe.training.batch_size,
+        seed=child_seed(seed, 0),
+        by_name=lineage.is_of_arm(seed),
+    )
     return Trainer(network, recipe.training, train, validation, seed=child_seed(seed, 1), monitor=monitor)
 
 
@@ -139,7 +145,8 @@ class _Attempt:
         self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
         self._is_baseline = trial.user_attrs.get("role") == "baseline"
         self._extends: dict[str, Any] | None = trial.user_attrs.get(EXTENDS)
-        self._may_be_pruned = not (self._is_baseline or self._extends is not None or REPEATS in trial.user_attrs)
+        compared = any(name in trial.user_attrs for name in (REPEATS, ARM))  # at their ends
+        self._may_be_pruned = not (self._is_baseline or self._extends is not None or compared)
         self._epochs = lineage.total_epochs(trial, bench.config.budget.epochs)
         self._epochs_s: list[float] = []  # of this attempt
 
@@ -161,6 +168,7 @@ class _Attempt:
             "params_count": trainer.network.param_count,
             "macs": trainer.network.macs,
         } | ({} if epoch_s is None else {EPOCH_S_ESTIMATE: epoch_s})
+        constants |= self._start_figures(recipe)
         facts = {
             "baseline": trial.user_attrs.get("preset"),
             **lineage.kin_facts(trial),
@@ -180,6 +188,16 @@ class _Attempt:
         except optuna.TrialPruned as error:
             return self._prune(trainer, str(error))
         return self._complete(trainer, recipe)
+
+    def _start_figures(self, recipe: Recipe) -> dict[str, float]:
+        """Returns what is measured of an arm's trial before it trains, and keeps it."""
+        if ARM not in self._trial.user_attrs:
+            return {}
+        seed = trial_seed(*lineage.seed_of(self._trial, self._bench.config.seed))
+        figures = start_figures(recipe, seed, self._bench.train)
+        for name, value in figures.items():
+            self._trial.set_user_attr(name, value)
+        return figures
 
     def _estimate(self, values: Mapping[str, Any]) -> float | None:
         """Returns the seconds that an epoch is thought to take; what the first attempt thought stays."""
@@ -261,6 +279,8 @@ class _Attempt:
         value = None if best is None else self._value(best)
         if value is None or not math.isfinite(value):
             raise RuntimeError(f"a trial must end with a finite {self._bench.config.metric}, but got {value}.")
+        validated = len(self._bench.validation)
+        figures = end_figures(trainer, self._bench.train, validated) if ARM in self._trial.user_attrs else {}
         trainer.restore_best()
         self._check()
         identity = lineage.identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
@@ -268,12 +288,14 @@ class _Attempt:
         for name in names:
             self._log.artifact(name)
         self._trial.set_user_attr("weights_sha256", digest)
-        self._finish(trainer, "COMPLETE", None)
+        self._finish(trainer, "COMPLETE", None, figures)
         self._study.tell(self._trial, value)
         checkpoints.keep_last(self._folder)
         return TrialState.COMPLETE
 
-    def _finish(self, trainer: Trainer, state: str, reason: str | None) -> None:
+    def _finish(
+        self, trainer: Trainer, state: str, reason: str | None, figures: Mapping[str, float] | None = None
+    ) -> None:
         """Writes the history, the trial's attributes and the last event: all but the word to the study."""
         self._check()
         write_history(self._folder, trainer.history)
@@ -284,6 +306,7 @@ class _Attempt:
             "seconds": round(sum(metrics.seconds for metrics in trainer.history), 3),
             "peak_mb": peak_mb(),
         }
+        results |= figures or {}
         if self._epochs_s:
             results[EPOCH_S] = round(statistics.fmean(self._epochs_s), 3)
         attributes = results | {"params": trainer.network.param_count, "macs": trainer.network.macs}

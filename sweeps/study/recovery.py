@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.paths import StudyPaths
 from sweeps.study.checkpoints import keep_last, remove
 from sweeps.study.claims import queue_lock
+from sweeps.study.lineage import ARM
 from sweeps.study.liveness import Owner, buried, is_dead, stale_trials
 from sweeps.study.locks import FileLock
 from sweeps.study.storage import origin_of
@@ -163,7 +164,7 @@ def add_successor(study: optuna.Study, trial: FrozenTrial, attributes: dict[str,
     """
     is_whole = "label" in trial.user_attrs  # which is set once all parameters are
     params = trial.params if is_whole else trial.system_attrs.get("fixed_params", {})
-    if not is_whole and not params and not trial.user_attrs.get("overrides") and not trial.user_attrs.get("asked"):
+    if not is_whole and not params and not any(trial.user_attrs.get(name) for name in ("overrides", "asked", ARM)):
         return None
     if (known := _successor(study, trial)) is not None:  # one that a kill kept from ending the old one
         return known

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnistnn.domains import Choice, Domain, FloatRange
 from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError
+from sweeps.study.arms import check_arms
 from sweeps.study.grid import grid_points
 from sweeps.study.searched import searched
 from sweeps.study.space import Space, Values
@@ -72,9 +73,12 @@ def check_possible(config: StudyConfig) -> None:
     """Draws a trial of a study that has none, to see that it can be done.
 
     Raises:
-        ConfigError: none of many draws is a possible architecture, or a grid has no possible point.
+        ConfigError: none of many draws is a possible architecture, a grid has no possible point, or an arm is none.
     """
     space = Space(config)
+    if config.arms:
+        check_arms(config, space)
+        return
     if config.sampler.type == "grid":
         if not grid_points(space):
             raise ConfigError("a grid must have a possible point, but [limits] leave none; widen them.")

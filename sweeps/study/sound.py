@@ -17,12 +17,15 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("label", "reason", "role", "preset", "weights_sha256"), str),
     **dict.fromkeys(("origin", "epochs_run", "best_epoch", "params", "macs", "failures", "losses", "progress"), int),
     **dict.fromkeys(("val_loss", "val_accuracy", "seconds", "peak_mb", "epoch_s", "epoch_s_estimate"), _NUMBER),
-    **dict.fromkeys(("overrides", "imported", "extends", "repeats"), dict),
+    **dict.fromkeys(("last_train_loss", "last_train_accuracy", "last_val_loss", "last_val_accuracy"), _NUMBER),
+    **dict.fromkeys(("start_saturated", "start_overflow", "start_largest"), _NUMBER),
+    **dict.fromkeys(("overrides", "imported", "extends", "repeats", "arm"), dict),
 }
 _INNER: dict[str, dict[str, type]] = {
     "imported": {"study": str, "trial": int},
     "extends": {"trial": int, "total": int, "epochs": list},
     "repeats": {"trial": int, "seed": int},
+    "arm": {"name": str, "seed": int},
 }
 
 

@@ -81,19 +81,22 @@ def open_study(
         StudyError: the study was made with another search space or with other data, or the folder is another one's.
         ConfigError: its limits leave nothing to be sampled.
     """
+    from sweeps.study.arms import queue_arms, refuse_changed_arms
     from sweeps.study.sampler import check_possible
 
     study = _guarded(lambda: _load_or_create(config, storage, paths), f"study {config.name!r}")
     known = study.user_attrs
-    if not known.get("enqueued"):
+    if config.arms or not known.get("enqueued"):
         check_possible(config)  # before anything of this space is remembered
     _check_same(config, known, data_digest)
+    refuse_changed_arms(study, config)
     for key, value in {"data_digest": data_digest, "config": config.to_dict(), "space_hash": config.space_hash}.items():
         if known.get(key) != value:
             study.set_user_attr(key, value)
     if not known.get("enqueued"):
         _enqueue(study, config)
         study.set_user_attr("enqueued", True)
+    queue_arms(study, config)  # of which there may be more by now
     return study
 
 

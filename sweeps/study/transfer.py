@@ -18,7 +18,7 @@ from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.study.grid import grid_points
 from sweeps.study.labels import bare_names
-from sweeps.study.lineage import BORN_IN, EXTENDS, IMPORTED, REPEATS, seed_of, seed_record
+from sweeps.study.lineage import ARM, BORN_IN, EXTENDS, IMPORTED, REPEATS, seed_of, seed_record
 from sweeps.study.lookup import values_of
 from sweeps.study.sampler import distribution
 from sweeps.study.space import Space, Values
@@ -54,6 +54,8 @@ class Transfer:
         self._points: dict[frozenset[tuple[str, Any]], int] = {}
         if target.sampler.type == "grid":
             self._points = {frozenset(point.items()): number for number, point in enumerate(grid_points(self._new))}
+        ablation = target.ablation()
+        self._arms = {} if ablation is None else {arm.name: arm.overrides for arm in ablation.arms}
         self.numbers: dict[int, int] = {}  # theirs → ours
 
     def fit(self, trial: FrozenTrial) -> FrozenTrial:
@@ -99,6 +101,11 @@ class Transfer:
         What lay beside the source's ranges may lie beside the target's, and a baseline lies where it lies. All else
         must be inside.
         """
+        if (arm := trial.user_attrs.get(ARM)) is not None:
+            own = self._arms.get(arm["name"])
+            if own is None or self._new.values({}, own) != values:
+                raise Unfit("of an arm that is not so in it")
+            return {}, own
         placed, params, overrides = self._new.place(values)
         if _is_baseline(trial) and (params, overrides) == self._new.preset_values(trial.user_attrs["preset"]):
             return params, overrides

@@ -163,7 +163,7 @@ class StudyStatus:
         yield "study", [f"{self.study}: {now}"]
         parts = [f"{tally.finished} of {budget.trials} trials"] if budget.trials is not None else []
         parts += [f"{clock(self.elapsed_s)} of {clock(budget.time_s)}"] if budget.time_s is not None else []
-        parts = parts or [f"{tally.ended} of the grid's {tally.ended + tally.waiting + tally.running} points"]
+        parts = parts or [f"{tally.ended} of the queue's {tally.ended + tally.waiting + tally.running} trials"]
         parts += [f"{clock(self.left_s)} left"] if self.left_s is not None and self.share < 1 else []
         yield "budget", [f"{100 * self.share:.0f} % used: {', '.join(parts)}"]
         counts = [f"{tally.complete} complete", f"{tally.pruned} pruned"]
@@ -200,7 +200,7 @@ class StudyView:
         self._study, self._paths = study, paths
         self.config: StudyConfig = config_of(study)
         budget = self.config.budget
-        self._budget = Budget(budget.trials, budget.time_s, queued_only=self.config.sampler.type == "grid")
+        self._budget = Budget(budget.trials, budget.time_s, queued_only=self.config.is_queued)
         self._outlook: Outlook | None = None
 
     def look(self) -> StudyStatus:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from mnistnn.files import atomic_write
-from sweeps.study.lineage import EXTENDS, IMPORTED, REPEATS
+from sweeps.study.lineage import ARM, EXTENDS, IMPORTED, REPEATS
 from sweeps.study.storage import origin_of
 from sweeps.views.screen import cut
 
@@ -166,6 +166,8 @@ def source_of(trial: FrozenTrial) -> str:
         return f"goes on with {_number(extends['trial'])}, +{extends['total'] - extends['epochs'][-1]} epochs"
     if repeats := attributes.get(REPEATS):
         return f"repeats {_number(repeats['trial'])}, seed {repeats['seed']}"
+    if arm := attributes.get(ARM):
+        return f"arm {arm['name']}, seed {arm['seed']}"
     return "asked for" if attributes.get("asked") else ""
 
 

@@ -82,7 +82,7 @@ class Outlook:
         if (time_left := self._budget.left_s(self._clock.total_s)) is not None:
             left.append(time_left)
         only, tally = self._budget.only, self.tally
-        total, ended = (self._budget.trials, tally.finished) if only is None else (len(only), tally.ended)
+        total, ended = (self._budget.total(tally), tally.finished) if only is None else (len(only), tally.ended)
         done = ended - self._ended_before
         if total is not None and done:
             left.append((total - ended) * self._clock.call_s / done)

@@ -35,6 +35,7 @@ def budget_text(config: StudyConfig) -> str:
     budget = config.budget
     limits = [f"{budget.trials} trials"] if budget.trials is not None else []
     limits += [f"{budget.time_s:g} s"] if budget.time_s is not None else []
+    limits += [] if (arms := config.ablation()) is None else [str(arms)]
     return " or ".join(limits)
 
 

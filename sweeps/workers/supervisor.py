@@ -114,7 +114,7 @@ def run_study(
         whole = Budget(
             config.budget.trials,
             config.budget.time_s,
-            queued_only=config.sampler.type == "grid",
+            queued_only=config.is_queued,
             most=None if trials is None else Tally.of(study.get_trials(deepcopy=False)).ended + trials,
         )
         budget = whole.narrowed(None if choose is None else choose(study))
@@ -286,7 +286,7 @@ class _Run:
         limits += [clock(self.budget.time_s)] if self.budget.time_s is not None else []
         count = self.pool.count
         self.progress.note(
-            f"study {self.config.name!r}: {' or '.join(limits) or 'its whole grid'}, "
+            f"study {self.config.name!r}: {' or '.join(limits) or self.config.ablation() or 'its whole grid'}, "
             f"{count} worker{'s' if count > 1 else ''}"
             + ("" if outlook.is_new else f"; goes on after {outlook.standing}")
         )

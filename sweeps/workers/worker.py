@@ -116,7 +116,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         forecast=forecast,
     )
     # The parent keeps the time, and stops what still runs when it is up.
-    budget = Budget(order.trials, queued_only=config.sampler.type == "grid", most=order.most).narrowed(order.only)
+    budget = Budget(order.trials, queued_only=config.is_queued, most=order.most).narrowed(order.only)
     while not stop():
         for number in recover(study, study_paths):  # of workers on other machines too, whose parents nobody may start
             say(f"trial {number} was left behind by a worker that died, and is queued again")

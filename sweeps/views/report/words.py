@@ -113,7 +113,13 @@ def words(name: str) -> str:
 
 def sampler(name: str) -> str:
     """Returns a sampler's name as people know it."""
-    known = {"tpe": "TPE (Bayesian search)", "random": "Random search", "qmc": "A Sobol sequence", "grid": "A grid"}
+    known = {
+        "tpe": "TPE (Bayesian search)",
+        "random": "Random search",
+        "qmc": "A Sobol sequence",
+        "grid": "A grid",
+        "arms": "Arms",
+    }
     return known.get(name, name)
 
 
