@@ -119,6 +119,7 @@ tutorial: $(DEV) ## run the tutorials and write docs/tutorial*.md with what they
 	@$(PY) tools/tutorial.py docs/tutorial.py docs/tutorial_layer.py
 
 screenshots: $(DEV) ## make the README's pictures again, of a study that has its ensemble (STUDY=default)
+	@$(PY) docs/augmentations.py
 	@$(PY) docs/screenshots.py $(STUDY) $(ARGS)
 
 record: $(RUNTIME) ## write the whole record of a study that has its ensemble into docs/results/ (STUDY=default)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from mnistnn.architecture import Block, ConvNet
-from mnistnn.domains import Domain, domains_of
+from mnistnn.augment import AugmentationSpec
+from mnistnn.domains import Choice, Domain, domains_of
 from mnistnn.layer import LayerSpec
 from mnistnn.registry import Registry, augmentation, layer, optimizer, schedule
 from mnistnn.spec import Spec
@@ -24,6 +25,7 @@ __all__ = [
     "NONE",
     "TRAINING",
     "TRAINING_DEFAULTS",
+    "USE",
     "Slot",
     "flatten",
     "slots",
@@ -34,6 +36,9 @@ MAX_BLOCKS = 4
 
 NONE = "none"
 """What a slot that holds nothing holds."""
+
+USE = "use"
+"""What an augmentation has besides its Spec's fields: whether a trial of a study that knows it has it."""
 
 # Said once a study, in [budget]; and each epoch is validated, for pruning wants to see it.
 _NOT_SEARCHED = ("epochs", "validate_every")
@@ -98,12 +103,28 @@ class Slot:
         if name == NONE:
             return {}
         if self._default is not None and name == self.default:
-            return {field: getattr(self._default, field) for field in self.legal(name)}
-        return defaults_of(self.registry.get(name), self.legal(name))
+            return {field: getattr(self._default, field) for field in domains_of(type(self._default))}
+        spec_class = self.registry.get(name)
+        return defaults_of(spec_class, domains_of(spec_class))
 
 
-AUGMENT = Slot("augment", augmentation, None, True, None)
-"""Not one place but a row of them: every augmentation that is given applies."""
+class _Augment(Slot):
+    """Not one place but a row of them: every augmentation that is given applies, unless its trial does without it."""
+
+    def legal(self, name: str) -> Mapping[str, Domain]:
+        """Returns the domains of its fields, behind that of `use` where a trial may do without it."""
+        return ({USE: Choice(True, False)} if self.may_go(name) else {}) | {**super().legal(name)}
+
+    def defaults(self, name: str) -> dict[str, Any]:
+        """Returns the values of those fields when nobody says anything."""
+        return ({USE: True} if self.may_go(name) else {}) | super().defaults(name)
+
+    def may_go(self, name: str) -> bool:
+        """Says whether a trial of a study that has the augmentation called `name` may do without it."""
+        return name != NONE and not cast(type[AugmentationSpec], self.registry.get(name)).stays
+
+
+AUGMENT = _Augment("augment", augmentation, None, True, None)
 
 
 @cache

@@ -20,6 +20,7 @@ from sweeps.config.legal import (
     NONE,
     TRAINING,
     TRAINING_DEFAULTS,
+    USE,
     Slot,
     slots,
 )
@@ -135,7 +136,7 @@ class _Parser:
         path = (table, AUGMENT.name)
         given = _named(value, path, AUGMENT.names())
         given.pop(NONE, None)
-        # All that are given apply, in the order of their names.
+        # All that are given apply, unless a trial does without one; named in the order of their names.
         self._space.domains[AUGMENT.name] = Choice("+".join(given) or NONE)
         for name, values in given.items():
             self._spec(AUGMENT, name, values, path)
@@ -144,6 +145,10 @@ class _Parser:
         legal, defaults = slot.legal(name), slot.defaults(name)
         for key in values:
             if key not in legal:
+                if slot is AUGMENT and key == USE:
+                    raise Fault(
+                        (*path, name, key), f"is not asked of {name!r}, which stays in every trial; take it out."
+                    )
                 known = nearest(key, legal) if legal else "it has no keys; take it out."
                 raise Fault((*path, name, key), f"is no key of {name!r}; {known}")
         for key, domain in legal.items():

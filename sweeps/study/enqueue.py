@@ -13,7 +13,7 @@ from mnistnn.domains import Domain
 from sweeps.config import StudyConfig
 from sweeps.config.duration import clock
 from sweeps.config.fault import shown
-from sweeps.config.legal import BLOCK, slots
+from sweeps.config.legal import AUGMENT, BLOCK, USE, slots
 from sweeps.config.search import settled
 from sweeps.errors import ConfigError
 from sweeps.paths import StudyPaths
@@ -183,7 +183,9 @@ def _why_unmet(wish: Wish, values: Mapping[str, Any]) -> str:
     field_name, _, number = name.rpartition("_")
     beside = None
     if dot:
-        beside = next((slot for slot, known in slots().items() if spec in known.names()), "augment")
+        beside = next((slot for slot, known in slots().items() if spec in known.names()), AUGMENT.name)
+        if values.get(f"{spec}.{USE}") is False:
+            beside = f"{spec}.{USE}"
     elif field_name in BLOCK and number.isdigit():
         if field_name == "pool" and int(number) <= values["blocks"]:
             return f"{wish} cannot be, for what comes to that pool is too small"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sweeps.config.legal import AUGMENT, BLOCK, NET, NET_DEFAULTS, NONE, TRAINING, slots
+from sweeps.study.augmented import used
 
 __all__ = ["architecture_label", "bare_names", "block_columns", "plain_columns", "run_name"]
 
@@ -62,7 +64,7 @@ def plain_columns(values: Mapping[str, Any], space: Iterable[str]) -> dict[str, 
             shown[column] = f"{shown[column]}-{int(value)}" if column in shown else f"{int(value)}"
         else:
             shown[bare.get(name, name)] = value
-    return shown
+    return shown | {AUGMENT.name: "+".join(used(values)) or NONE}
 
 
 def block_columns() -> dict[str, str]:
@@ -71,12 +73,17 @@ def block_columns() -> dict[str, str]:
 
 
 def bare_names(space: Iterable[str]) -> dict[str, str]:
-    """Returns the names to show for "spec.field": the field's alone where no other column is called so."""
+    """Returns the names to show for "spec.field": the field's alone where no other column is called so.
+
+    Of an augmentation it must be the only one's, whichever the study has: an amount alone says nothing.
+    """
     known = slots()
     optimizer = known["optimizer"]
     bare = {f"{name}.{field}": field for name in optimizer.names() for field in optimizer.legal(name)}
     taken = {*NET, *TRAINING, *known, *bare.values(), AUGMENT.name, "blocks", "epochs", "architecture"}
     others = [name for name in space if "." in name and name not in bare]
     fields = [name.partition(".")[2] for name in others]
+    shared = Counter(field for name in AUGMENT.names() for field in AUGMENT.legal(name))
+    taken |= {field for field, count in shared.items() if count > 1}
     free = {field for field in fields if field not in taken and fields.count(field) == 1}
     return bare | {name: field for name, field in zip(others, fields, strict=True) if field in free}

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mnistnn import presets
 from mnistnn.architecture import Block, ConvNet
-from mnistnn.domains import Choice, Domain, FloatRange
+from mnistnn.domains import Choice, Domain, FloatRange, domains_of
 from mnistnn.errors import SpecError
 from mnistnn.network import IMAGE_SHAPE, Network
 from mnistnn.recipe import Recipe
 from mnistnn.spec import Spec
 from mnistnn.training import TrainingSpec
 from sweeps.config import StudyConfig
-from sweeps.config.legal import AUGMENT, BLOCK, MAX_BLOCKS, NET, NONE, TRAINING, Slot, flatten, slots
+from sweeps.config.legal import AUGMENT, BLOCK, MAX_BLOCKS, NET, NONE, TRAINING, USE, Slot, flatten, slots
 from sweeps.config.search import settled
+from sweeps.study.augmented import spelled, used
 from sweeps.study.labels import architecture_label, plain_columns
 from sweeps.study.workload import Counts, Workload, epoch_workload, image_counts
 
@@ -123,7 +124,8 @@ class Space:
             ask(slot.name)
             for name in [] if slot.name not in values else values[slot.name].split("+"):
                 for field, default in slot.defaults(name).items():
-                    ask(f"{name}.{field}", default)
+                    if slot is not AUGMENT or values.get(f"{name}.{USE}", True):
+                        ask(f"{name}.{field}", default)
 
         known = slots()
         ask("blocks")
@@ -185,7 +187,7 @@ class Space:
             epochs=epochs or self.config.budget.epochs,
             optimizer=_spec(known["optimizer"], values["optimizer"], values),
             schedule=_spec(known["schedule"], values["schedule"], values),
-            augment=tuple(_spec(AUGMENT, name, values) for name in values["augment"].split("+") if name != NONE),
+            augment=tuple(_spec(AUGMENT, name, values) for name in used(values)),
             **numbers,
         )
         return Recipe(self.convnet(values).network(), training)
@@ -257,6 +259,7 @@ class Space:
         """
         fits: Values = {}
         overrides: Values = {}
+        wanted = {**wanted, **spelled(used(wanted), self._domains)}
 
         def resolve(name: str, default: Any) -> Any:
             domain, value = self._domains.get(name), wanted.get(name, default)
@@ -284,8 +287,9 @@ class Space:
 def _spec(slot: Slot, name: str, values: Mapping[str, Any]) -> Spec | None:
     if name == NONE:
         return None
-    fields = {field: values[f"{name}.{field}"] for field in slot.legal(name) if f"{name}.{field}" in values}
-    return slot.registry.get(name)(**fields)
+    spec_class = slot.registry.get(name)
+    fields = {field: values[f"{name}.{field}"] for field in domains_of(spec_class) if f"{name}.{field}" in values}
+    return spec_class(**fields)
 
 
 def _costs(name: str, values: Mapping[str, Any]) -> bool:

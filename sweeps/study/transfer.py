@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnistnn.files import atomic_write, link_or_copy
 from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
+from sweeps.study.augmented import same_choices
 from sweeps.study.grid import grid_points
 from sweeps.study.labels import bare_names
 from sweeps.study.lineage import ARM, BORN_IN, EXTENDS, IMPORTED, REPEATS, seed_of, seed_record
@@ -112,7 +113,7 @@ class Transfer:
         for name in overrides:
             if name not in trial.user_attrs.get("overrides", {}):
                 raise Unfit(f"with {self._bare.get(name, name)} outside the new ranges")
-        if placed != values:
+        if not same_choices(placed, values):
             raise Unfit("of another kind of network")
         return params, overrides
 

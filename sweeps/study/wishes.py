@@ -13,6 +13,7 @@ from sweeps.config.file import parse_value
 from sweeps.config.legal import AUGMENT, BLOCK, MAX_BLOCKS, NET, NONE, TRAINING, slots
 from sweeps.config.ranges import legal_value
 from sweeps.errors import ConfigError
+from sweeps.study.augmented import spelled
 from sweeps.study.labels import bare_names, block_columns
 from sweeps.study.space import Space, Values
 
@@ -147,16 +148,14 @@ class _Reader:
         return Wish(name, value, values, tuple({full: each} for full, each in values.items()))
 
     def _of_augment(self, name: str, value: str) -> Wish:
-        """Reads augmentations, "a+b": which, not in which order; the study's own is kept where they are the same."""
+        """Reads augmentations, "a+b": which, not in which order; the study's own is kept where it allows for them."""
         parts, known = sorted(value.split("+")), AUGMENT.names()
         for part in parts:
             if part not in known:
                 raise Fault((name,), f"must be known, but {shown(part)} is not; {nearest(part, known)}")
         if len(set(parts)) < len(parts) or (NONE in parts and len(parts) > 1):
             raise Fault((name,), f"must be each once, or {NONE} alone, but got {shown(value)}; correct it.")
-        own = self._own[name]
-        same = [each for each in own.values if sorted(each.split("+")) == parts] if isinstance(own, Choice) else []
-        values = {name: same[0] if same else "+".join(parts)}
+        values = spelled([part for part in parts if part != NONE], self._own)
         return Wish(name, value, values, (values,))
 
     def _refuse_schedule(self, full: str, name: str) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mnistnn.augment import WarpSpec, arrange
+
 if TYPE_CHECKING:
     from mnistnn.network import Network
     from mnistnn.training import TrainingSpec
@@ -37,7 +39,8 @@ KINDS: Final = (
     "other_numbers",  # that any other layer goes over
     "dense_macs",
     "vector_numbers",  # of params, grads and the optimizer's vectors, at each step
-    "augmented_images",
+    "augmented_images",  # times the augmentations that interpolate nothing
+    "warped_images",  # that are resampled, by however many warps
 )
 """The kinds of work that an epoch is made of, each with a cost of its own."""
 
@@ -81,6 +84,9 @@ def epoch_workload(counts: Counts, training: TrainingSpec, images: int) -> Workl
         images: how many are trained on; those to validate on are a fixed part of them, and so in the costs.
     """
     steps = math.ceil(images / training.batch_size)
+    warped = [
+        any(isinstance(spec, WarpSpec) and spec.resamples for spec in group) for group in arrange(training.augment)
+    ]
     amounts = {name: images * counts[name] for name in KINDS}
     amounts |= {
         "epochs": 1,
@@ -88,6 +94,7 @@ def epoch_workload(counts: Counts, training: TrainingSpec, images: int) -> Workl
         "images": images,
         "layer_calls": steps * counts["layers"],
         "vector_numbers": steps * counts["params"] * (2 + len(training.optimizer.vectors)),
-        "augmented_images": images * len(training.augment),
+        "augmented_images": images * warped.count(False),
+        "warped_images": images * warped.count(True),
     }
     return np.array([amounts[name] for name in KINDS], np.float64)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistnn.domains import Choice, Domain, FloatRange
 from sweeps.config import StudyConfig
-from sweeps.config.legal import BLOCK, slots
+from sweeps.config.legal import BLOCK, USE, slots
 from sweeps.config.search import settled
 from sweeps.study.space import NEEDS, Space
 from sweeps.views.report.listed import SpaceRow
@@ -93,7 +93,8 @@ def _when(name: str, known: Iterable[str], needed: Iterable[str], fewest: int) -
         for slot in slots().values():
             if spec in slot.names() and slot.name in known:
                 return f"with {slot.name} {words(spec)}"
-        return ""
+        switch = f"{spec}.{USE}"
+        return f"with {words(spec)}" if switch in known and name != switch else ""
     field, _, number = name.rpartition("_")
     if field in BLOCK and number.isdigit():
         return "" if int(number) <= max(1, fewest) else f"with {number} blocks or more"

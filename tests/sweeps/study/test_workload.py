@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from mnistnn.architecture import Block, ConvNet
+from mnistnn.augment.cutout import Cutout
+from mnistnn.augment.noise import Noise
+from mnistnn.augment.rotation import Rotation
+from mnistnn.augment.shear import Shear
 from mnistnn.augment.translation import Translation
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.sigmoid import SigmoidSpec
@@ -65,11 +69,15 @@ def test_an_epoch() -> None:
     assert epoch(641)["steps"] == 11
     assert epoch(640, optimizer=SGD())["vector_numbers"] == once["vector_numbers"] / 2
     assert epoch(640, augment=())["augmented_images"] == 0
+    rest = (Noise(), Translation(shift=2), Cutout(size=0))  # which does nothing
+    assert (epoch(640, augment=rest)["augmented_images"], epoch(640, augment=rest)["warped_images"]) == (1280, 0)
+    warps = epoch(640, augment=(*rest, Rotation(), Shear()))  # one resampling
+    assert (warps["augmented_images"], warps["warped_images"]) == (640, 640)
 
 
 def test_every_kind_is_counted_somewhere() -> None:
     net = ConvNet(blocks=(Block(convs=2),), norm=BatchNormSpec(), dropout=0.1, dense_units=16)
-    training = TrainingSpec(augment=(Translation(shift=1),))
+    training = TrainingSpec(augment=(Translation(shift=1), Rotation(), Noise()))
     assert (epoch_workload(counts(net), training, 100) > 0).all()
     with pytest.raises(KeyError):
         epoch_workload({}, training, 100)
