@@ -24,7 +24,17 @@ __all__ = ["ensemble", "submit", "verify"]
 @click.command()
 @click.argument("study", type=STUDY)
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
-@click.option("--method", type=click.Choice(["mean", "greedy"]), help="How they are averaged.  [default: the study's]")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "mean", "weighted", "greedy"]),
+    help="How they are averaged; auto takes the mean unless another is better for sure.  [default: the study's, auto]",
+)
+@click.option(
+    "--stage",
+    type=click.Choice(["auto", "search", "final"]),
+    default="auto",
+    help="Whose members: the final stage's, if there are any, or the search's.",
+)
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
 def ensemble(
     study: str,

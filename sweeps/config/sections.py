@@ -131,4 +131,4 @@ class Ensemble(Section):
     """Which trials are averaged; fewer than `top` if there are fewer."""
 
     top: Count = 5
-    method: Literal["mean", "greedy"] = "mean"
+    method: Literal["auto", "mean", "weighted", "greedy"] = "auto"

@@ -14,7 +14,7 @@ from mnistnn.errors import CheckpointError
 from mnistnn.files import atomic_write, sha256_bytes
 from mnistnn.npz import open_plain, read_arrays
 from mnistnn.types import Floats, Ints
-from sweeps.ensemble.members import are_probs
+from sweeps.ensemble.predictions import are_probs
 
 __all__ = ["FORMATS", "load_answer_probs", "parse_answers", "probs_path", "save_answer_probs"]
 

@@ -13,7 +13,7 @@ from mnistnn.data import Dataset
 from mnistnn.errors import InputError, OutputError
 from mnistnn.files import sha256_bytes
 from mnistnn.types import Floats, Ints
-from sweeps.ensemble.averaging import Ensemble, average
+from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.choice import Choice, choose
 from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
 from sweeps.ensemble.members import load_network
@@ -21,6 +21,7 @@ from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
 from sweeps.ensemble.selection import check_method
+from sweeps.ensemble.temperature import tempered
 from sweeps.ensemble.tracking import deliver_trials, track
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
@@ -50,6 +51,7 @@ def build_ensemble(
     dataset: Dataset,
     top: int | None = None,
     method: str | None = None,
+    stage: str = "auto",
     storage_url: str | None = None,
     tracking_uri: str | None = None,
     draw: Draw | None = None,
@@ -57,7 +59,8 @@ def build_ensemble(
 ) -> EnsembleReport:
     """Builds the study's ensemble from its best trials, scores it, tracks it and makes it the study's champion.
 
-    Members are chosen and weighed by what they predicted for the validation images. Only then the test images are
+    Members are chosen and weighed, and the temperature is fitted, by what they predicted for images that they were not
+    trained on: the validation images, or those that a member of the final stage left out. Only then the test images are
     opened, once; an ensemble that was built before is not scored again. All is saved under `studies/NAME/ensemble/`.
 
     Args:
@@ -65,7 +68,8 @@ def build_ensemble(
         root: the project's folder.
         dataset: what the study was run on.
         top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
-        method: "mean" or "greedy"; by default the study's.
+        method: "mean", "weighted", "greedy" or "auto"; by default the study's.
+        stage: "search", "final", or "auto": the final stage's members if there are any.
         storage_url: where the trials are; by default the study's own journal.
         tracking_uri: MLflow's store; by default the project's own.
         draw: makes the pictures of an ensemble that has none yet.
@@ -81,8 +85,8 @@ def build_ensemble(
     """
     method = check_method(method or config.ensemble.method)
     paths = Paths(root).study(config.name)
-    chosen = _choose(config, paths, dataset, top, method, storage_url)
-    folder = paths.ensemble / sha256_bytes(f"{method} {chosen.ensemble.digest}".encode())[:12]
+    chosen = _choose(config, paths, dataset, top, method, stage, storage_url)
+    folder = paths.ensemble / sha256_bytes(f"{chosen.method} {chosen.ensemble.digest}".encode())[:12]
     lock = FileLock(paths.ensemble / "build.lock")
     try:
         lock.acquire(wait=True)
@@ -98,7 +102,9 @@ def build_ensemble(
             report = _evaluate(chosen, dataset, folder, Paths(root).test_ledger)
         else:
             echo(f"ensemble of {count}: as it was before; the test images were not opened again")
-        report = replace(report, considered=chosen.considered, finished=chosen.finished)
+        report = replace(
+            report, considered=chosen.considered, finished=chosen.finished, stage=chosen.stage, methods=chosen.scores
+        )
         if draw is not None and not any(folder.glob("*.png")):
             _draw(report, folder, draw, echo)
         return _save_and_track(report, folder, config, dataset, tracking_uri, root)
@@ -107,7 +113,13 @@ def build_ensemble(
 
 
 def _choose(
-    config: StudyConfig, paths: StudyPaths, dataset: Dataset, top: int | None, method: str, storage_url: str | None
+    config: StudyConfig,
+    paths: StudyPaths,
+    dataset: Dataset,
+    top: int | None,
+    method: str,
+    stage: str,
+    storage_url: str | None,
 ) -> Choice:
     from sweeps.study.storage import load_study
 
@@ -118,7 +130,7 @@ def _choose(
             f"study {config.name!r} must be evaluated on the data it was run on (digest {seen[:12]}), but got other "
             f"data ({dataset.digest[:12]}); name the same --data-dir."
         )
-    chosen = choose(study, config, paths, top=top, method=method, labels=dataset.split(config.seed)[1].take()[1])
+    chosen = choose(study, config, paths, top=top, method=method, dataset=dataset, stage=stage, compare=True)
     for member in chosen.ensemble.members:
         load_network(member, paths)  # what is damaged shall be found before the test images are opened
     return chosen
@@ -138,23 +150,23 @@ def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport
 
 def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:
     """Scores members and ensemble. This opens the test images, now that nothing is left to choose."""
-    ensemble, labels = chosen.ensemble, chosen.labels
+    ensemble, evidence = chosen.ensemble, chosen.evidence
     test = dataset.open_test(f"ensemble of study {ensemble.study}", ledger)
     test_probs = list(ensemble.member_probs(test.images))
-    val = average(chosen.probs, ensemble.weights)
-    ours = average(test_probs, ensemble.weights)
+    labels, val = evidence.labels, tempered(evidence.combine(ensemble.weights), ensemble.temperature)
+    ours = ensemble.combine(test_probs)
     save_probs(
         folder / PROBS,
         ensemble=ensemble.digest,
         data=dataset.digest,
         val=(val, labels),
         test=(ours, test.labels),
+        indices=evidence.indices,
     )
+    alone = [evidence.member(index) for index in range(len(ensemble.members))]
     members = tuple(
-        Scored(member, weight, Scores(score(labels, on_val), score(test.labels, on_test)))
-        for member, weight, on_val, on_test in zip(
-            ensemble.members, ensemble.weights, chosen.probs, test_probs, strict=True
-        )
+        Scored(member, weight, Scores(score(*on_val), score(test.labels, on_test)))
+        for member, weight, on_val, on_test in zip(ensemble.members, ensemble.weights, alone, test_probs, strict=True)
     )
     return EnsembleReport(
         study=ensemble.study,
@@ -163,7 +175,7 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         finished=chosen.finished,
         members=members,
         scores=Scores(score(labels, val), score(test.labels, ours)),
-        val_gain=_gain(labels, val, chosen.probs[0]),
+        val_gain=_gain(alone[0][0], val[evidence.seen[0]], alone[0][1]),
         test_gain=_gain(test.labels, ours, test_probs[0]),
         confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(test.labels, ours)),
         test_openings=test.openings,
@@ -177,6 +189,9 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         versions=versions(),
         commit=commit(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
+        stage=chosen.stage,
+        temperature=ensemble.temperature,
+        methods=chosen.scores,
     )
 
 

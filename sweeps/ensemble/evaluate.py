@@ -18,6 +18,7 @@ __all__ = [
     "confusion_matrix",
     "label_losses",
     "loss_gain",
+    "mean_gain",
     "score",
     "share_interval",
 ]
@@ -97,7 +98,11 @@ def loss_gain(labels: Ints, ours: Floats, theirs: Floats, *, seed: int = 0) -> I
     Shape:
         labels: (N,); ours, theirs: (N, classes)
     """
-    differences = _losses(labels, theirs) - _losses(labels, ours)  # (N,)
+    return mean_gain(_losses(labels, theirs) - _losses(labels, ours), seed=seed)
+
+
+def mean_gain(differences: NDArray[np.float64], *, seed: int = 0) -> Interval:
+    """Returns the mean of what each image's loss fell by, with a percentile bootstrap. Shape: (N,)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     n = len(differences)
     means = [differences[rng.integers(0, n, n, dtype=np.int32)].mean() for _ in range(RESAMPLES)]

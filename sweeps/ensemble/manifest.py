@@ -88,6 +88,7 @@ class ManifestEnsemble(_Part):
 
     digest: Digest
     members: list[ManifestMember] = Field(min_length=1, max_length=_MOST_MEMBERS)
+    temperature: float = Field(default=1.0, gt=0, le=1000)
 
 
 class Manifest(_Part):

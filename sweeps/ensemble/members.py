@@ -1,22 +1,17 @@
-"""The trials that an ensemble is made of, and what they left in their folders."""
+"""The trials that an ensemble is made of, and their networks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mnistnn.checkpoint import load_model
 from mnistnn.errors import CheckpointError
 from mnistnn.files import sha256_file
 from mnistnn.network import Network
-from mnistnn.npz import read_arrays
-from mnistnn.types import Floats, Ints
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.tracking.cleaned import was_cleaned
@@ -24,21 +19,26 @@ from sweeps.tracking.cursor import run_id_of
 
 __all__ = [
     "BLOCK",
+    "FINAL",
+    "STAGES",
     "Member",
     "Trial",
-    "are_probs",
     "best_members",
     "finished_trials",
     "load_network",
-    "load_predictions",
-    "load_val_probs",
     "member_of",
+    "refuse_cleaned",
+    "remedy",
+    "shown",
 ]
 
 #: The images that a member predicts at once: enough for the matrix products, few enough for the caches.
 BLOCK = 64
 
-_CLASSES = 10
+#: The user attribute of a trial of the final stage: which architecture it trains again, and without which images.
+FINAL = "final"
+#: Where members come from: "auto" takes the final stage's, if it has any.
+STAGES = ("auto", "search", "final")
 
 
 class Trial(Protocol):
@@ -61,6 +61,7 @@ class Member:
         weights_sha256: the digest of its weights, as the trial recorded it.
         val_loss: its validation loss, by which members are chosen.
         run_id: its MLflow run, or None while it was not delivered.
+        calibrated_loss: its loss after a temperature of its own, by which members are ranked; None in old records.
     """
 
     number: int
@@ -68,22 +69,35 @@ class Member:
     weights_sha256: str
     val_loss: float
     run_id: str | None = None
+    calibrated_loss: float | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is shown: #017."""
+        return f"#{self.number:03d}"
 
 
 def finished_trials(trials: Mapping[int, Trial]) -> dict[int, Trial]:
-    """Returns the trials that ended with weights and with a validation loss that can be ranked."""
+    """Returns the trials that ended with weights, and with a validation loss or predictions that can be ranked."""
     return {number: trial for number, trial in trials.items() if _is_finished(trial)}
 
 
 def _is_finished(trial: Trial) -> bool:
     loss = trial.user_attrs.get("val_loss")
-    return trial.state.name == "COMPLETE" and isinstance(loss, int | float) and math.isfinite(loss)
+    has_loss = isinstance(loss, int | float) and math.isfinite(loss)
+    return trial.state.name == "COMPLETE" and (has_loss or FINAL in trial.user_attrs)
 
 
 def best_members(
-    name: str, finished: Mapping[int, Trial], paths: StudyPaths, *, top: int | None, default: int
+    name: str,
+    finished: Mapping[int, Trial],
+    paths: StudyPaths,
+    *,
+    top: int | None,
+    default: int,
+    losses: Mapping[int, float] | None = None,
 ) -> list[Member]:
-    """Chooses the finished trials with the least validation loss.
+    """Chooses the finished trials with the least loss.
 
     Args:
         name: the study's.
@@ -91,6 +105,7 @@ def best_members(
         paths: the study's paths.
         top: how many are asked for; more than there are is an error.
         default: how many to take where none are asked for, or fewer if there are fewer.
+        losses: those to rank by, where they are known; else it is the validation loss that a trial recorded.
 
     Returns:
         The members, the best first.
@@ -110,8 +125,17 @@ def best_members(
             f"`--top` must not exceed the finished trials, but got {top} and study {name!r} has {len(finished)} "
             f"finished {plural}; ask for {len(finished)} or run it longer."
         )
-    ranked = sorted(finished.items(), key=lambda item: (item[1].user_attrs["val_loss"], item[0]))
-    return [member_of(number, trial, paths) for number, trial in ranked[: top or default]]
+    known = losses or {}
+    members = [
+        replace(member_of(number, trial, paths), calibrated_loss=known.get(number))
+        for number, trial in finished.items()
+    ]
+    return sorted(members, key=_rank)[: top or default]
+
+
+def _rank(member: Member) -> tuple[float, int]:
+    loss = member.val_loss if member.calibrated_loss is None else member.calibrated_loss
+    return (math.inf if math.isnan(loss) else loss, member.number)
 
 
 def member_of(number: int, trial: Trial, paths: StudyPaths) -> Member:
@@ -121,72 +145,9 @@ def member_of(number: int, trial: Trial, paths: StudyPaths) -> Member:
         number=number,
         label=str(attrs.get("label", "")),
         weights_sha256=str(attrs.get("weights_sha256", "")),
-        val_loss=float(attrs["val_loss"]),
+        val_loss=float(attrs.get("val_loss", math.nan)),
         run_id=run_id_of(paths.trial(number)),
     )
-
-
-def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
-    """Returns what the trial predicted for the validation images when it ended; nothing is computed again.
-
-    Args:
-        member: whose.
-        paths: the study's paths.
-        labels: the validation labels, which must be those that the trial stored beside its predictions.
-
-    Shape:
-        labels: (N,) → (N, 10) float32
-
-    Raises:
-        CheckpointError: the file is missing or damaged, or belongs to other validation images.
-    """
-    probs, stored = load_predictions(member, paths)
-    if stored.shape != labels.shape or not np.array_equal(stored, labels):
-        raise CheckpointError(
-            f"members must have predicted this study's {len(labels)} validation images, but "
-            f"{_shown(_predictions(member, paths))} belongs to others; name the data set that the study was run on."
-        )
-    return probs
-
-
-def load_predictions(member: Member, paths: StudyPaths) -> tuple[Floats, Ints]:
-    """Returns what the trial predicted for the validation images when it ended, and their labels as it stored them.
-
-    Args:
-        member: whose.
-        paths: the study's paths.
-
-    Shape:
-        → (N, 10) float32, (N,)
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
-    path = _predictions(member, paths)
-    shown = _shown(path)
-    try:
-        arrays = read_arrays(path, ("probs", "labels"))
-        probs, stored = arrays["probs"], arrays["labels"]
-    except FileNotFoundError:
-        _refuse_cleaned(member, path)
-        raise CheckpointError(
-            f"trial {member.number} must have its validation predictions, but {shown} is missing; "
-            f"{_remedy(member, path)}."
-        ) from None
-    except (OSError, ValueError, KeyError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(
-            f"a file of predictions must be a whole .npz, but {shown} is damaged ({reason}); {_remedy(member, path)}."
-        ) from error
-    if stored.ndim != 1 or stored.dtype.kind not in "iu" or not len(stored) or not are_probs(probs, len(stored)):
-        raise CheckpointError(
-            f"predictions must be {_CLASSES} probabilities an image, but {shown} holds others; {_remedy(member, path)}."
-        )
-    return np.asarray(probs, np.float32), stored
-
-
-def _predictions(member: Member, paths: StudyPaths) -> Path:
-    return paths.trial(member.number) / "val_probs.npz"
 
 
 def load_network(member: Member, paths: StudyPaths, *, batch_size: int = BLOCK) -> Network:
@@ -204,38 +165,32 @@ def load_network(member: Member, paths: StudyPaths, *, batch_size: int = BLOCK) 
     try:
         digest = sha256_file(path)
     except OSError as error:
-        _refuse_cleaned(member, path)
+        refuse_cleaned(member, path)
         raise CheckpointError(
-            f"trial {member.number} must have its weights, but {_shown(path)} is not readable "
-            f"({error.strerror}); {_remedy(member, path)}."
+            f"trial {member.number} must have its weights, but {shown(path)} is not readable "
+            f"({error.strerror}); {remedy(member, path)}."
         ) from error
     if digest != member.weights_sha256:
         raise CheckpointError(
             f"the weights of trial {member.number} must be those it ended with (sha256 {member.weights_sha256[:12]}…), "
-            f"but {_shown(path)} has {digest[:12]}…; {_remedy(member, path)}."
+            f"but {shown(path)} has {digest[:12]}…; {remedy(member, path)}."
         )
     return load_model(path, batch_size=batch_size)
 
 
-def _refuse_cleaned(member: Member, path: Path) -> None:
+def refuse_cleaned(member: Member, path: Path) -> None:
     """Raises a CheckpointError if a file is missing because `clean` freed it."""
     if was_cleaned(path.parent, path.name):
         raise CheckpointError(
-            f"trial {member.number} must have its {path.name}, but was cleaned; {_remedy(member, path)}."
+            f"trial {member.number} must have its {path.name}, but was cleaned; {remedy(member, path)}."
         )
 
 
-def _remedy(member: Member, path: Path) -> str:
+def remedy(member: Member, path: Path) -> str:
+    """Returns what makes a file of a trial again."""
     return f"`replay {path.parents[2].name} {member.number} --keep` makes it again"
 
 
-def are_probs(probs: NDArray[Any], count: int) -> bool:
-    """Says whether an array holds ten probabilities for each of `count` images."""
-    if probs.shape != (count, _CLASSES) or probs.dtype.kind != "f":
-        return False
-    sums = probs.sum(axis=1, dtype=np.float64)
-    return bool(np.isfinite(sums).all() and probs.min() >= 0 and np.abs(sums - 1).max() < 1e-3)
-
-
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """Returns a file of a trial as it is named to people, who need not read where the project lies."""
     return "/".join(path.parts[-3:])  # trials/00017/weights.npz

@@ -9,7 +9,7 @@ import numpy as np
 from mnistnn.files import atomic_write
 from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints, UInt8s
-from sweeps.ensemble.members import are_probs
+from sweeps.ensemble.predictions import are_probs
 
 __all__ = ["PROBS", "load_test_probs", "save_probs"]
 
@@ -18,9 +18,15 @@ PROBS = "probs.npz"
 
 
 def save_probs(
-    path: Path, *, ensemble: str, data: str, val: tuple[Floats, Ints | UInt8s], test: tuple[Floats, Ints | UInt8s]
+    path: Path,
+    *,
+    ensemble: str,
+    data: str,
+    val: tuple[Floats, Ints | UInt8s],
+    test: tuple[Floats, Ints | UInt8s],
+    indices: Ints,
 ) -> None:
-    """Writes the predictions for validation and test images with their labels, and whose they are.
+    """Writes the predictions for validation (or out-of-fold) and test images with their labels, and whose they are.
 
     Args:
         path: the file.
@@ -28,14 +34,15 @@ def save_probs(
         data: the data set's.
         val: probabilities and labels of the validation images.
         test: the same of the test images.
+        indices: the places of the validation images among the training images.
 
     Shape:
-        val, test: (N, 10) and (N,)
+        val, test: (N, 10) and (N,); indices: (N,) of the former
 
     Raises:
         OutputError: the file cannot be written.
     """
-    arrays = {"val": val[0], "val_labels": val[1], "test": test[0], "test_labels": test[1]}
+    arrays = {"val": val[0], "val_labels": val[1], "val_indices": indices, "test": test[0], "test_labels": test[1]}
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, ensemble=np.array(ensemble), data=np.array(data), **arrays)
 

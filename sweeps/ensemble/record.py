@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mnistnn.npz import open_plain
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.evaluate import Interval, Score
 from sweeps.ensemble.members import Member
+from sweeps.ensemble.methods import MethodScore
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 
@@ -41,7 +43,7 @@ _COUNTS = ("validation_images", "test_images")
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How good predictions are on the validation images, which chose the members, and on the test images."""
+    """How good predictions are on the validation images, or out-of-fold ones, which chose, and on the test images."""
 
     val: Score
     test: Score
@@ -84,6 +86,9 @@ class EnsembleReport:
         versions: of Python, NumPy and BLAS.
         commit: of this checkout.
         time: when it was built, in UTC.
+        stage: "search" or "final": where the members come from.
+        temperature: what makes the average as sure as it is right.
+        methods: what each way of weighing is worth on images that its weights were not fitted on.
         run_id: its MLflow run, once it is tracked.
         model: the registered model's name and version ("sweeps-default, version 3"), once it is registered.
         untracked: why it could not be tracked, or None.
@@ -104,6 +109,9 @@ class EnsembleReport:
     versions: dict[str, str]
     commit: str | None
     time: str
+    stage: str = "search"
+    temperature: float = 1.0
+    methods: tuple[MethodScore, ...] = ()
     run_id: str | None = None
     model: str | None = None
     untracked: str | None = None
@@ -118,10 +126,16 @@ class EnsembleReport:
         """Its name in one line: "ensemble of 5 · mean"."""
         return f"ensemble of {len(self.members)} · {self.method}"
 
+    @property
+    def chosen_by(self) -> str:
+        """What the images are called that chose its members: "validation" or "out-of-fold"."""
+        return "out-of-fold" if self.stage == "final" else "validation"
+
     def ensemble(self, paths: StudyPaths) -> Ensemble:
         """Returns the ensemble itself, to predict with."""
         members = tuple(scored.member for scored in self.members)
-        return Ensemble(self.study, members, tuple(scored.weight for scored in self.members), paths)
+        weights = tuple(scored.weight for scored in self.members)
+        return Ensemble(self.study, members, weights, paths, self.temperature)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
@@ -144,6 +158,8 @@ class EnsembleReport:
             raise ValueError("no trials' numbers")  # which name folders
         if not abs(sum(each.weight for each in report.members) - 1) < 1e-3:  # nor NaN
             raise ValueError("weights that do not sum to one")
+        if not 0 < report.temperature < math.inf:
+            raise ValueError("no temperature")
         if [len(row) for row in report.confusion] != [len(report.confusion)] * len(report.confusion):
             raise ValueError("a confusion that is not square")
         texts = report.data["digest"], report.data["name"]

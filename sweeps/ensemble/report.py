@@ -16,16 +16,20 @@ __all__ = ["FILES", "as_markdown", "as_text", "copy_file", "write_files"]
 FILES = (PROBS, "confusion.csv", "report.md", RECORD)
 
 _SHOWN_CONFUSIONS = 5
+_FLATTERY = {
+    "validation": "Members were chosen by validation loss, each after a temperature of its own, and each kept its "
+    "epoch of least validation loss, so validation figures flatter them all.",
+    "out-of-fold": "Out-of-fold: each image was answered by the members that were not trained on it, so by fewer than "
+    "will answer for others. No epoch was chosen by these images.",
+}
+_METHOD_HEAD = ["members", "loss", "accuracy", "loss lost against the mean"]
+_SHORT = {"validation": "val", "out-of-fold": "oof"}
 
 
 def as_text(report: EnsembleReport) -> str:
     """Returns the report for a terminal."""
-    rows = [["", "net", "weight", "val acc", "val loss", "test acc", "test loss"], *_rows(report)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(cells)).rstrip()
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
+    part = _SHORT[report.chosen_by]
+    table = _columns([["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], 2)
     rule = "─" * max(map(len, table))
     lines = [
         f"{report.title} · study {report.study} ({_choice(report)})",
@@ -35,6 +39,8 @@ def as_text(report: EnsembleReport) -> str:
         table[-1],
         "",
         *_gains(report),
+        *_methods(report),
+        *_temperature(report),
         f"most confused on test: {_confusions(report) or 'nothing'}",
         f"test images opened {_times(report.test_openings)} so far, each time noted; none was used to choose.",
         f"saved in studies/{report.study}/ensemble/" + (f", registered as {report.model}" if report.model else ""),
@@ -44,8 +50,9 @@ def as_text(report: EnsembleReport) -> str:
 
 def as_markdown(report: EnsembleReport) -> str:
     """Returns the report as Markdown, with how to read it."""
-    best = report.best.member.number
-    head = ["trial", "net", "weight", "val accuracy", "val loss", "test accuracy", "test loss"]
+    by = report.chosen_by
+    part = _SHORT[by]
+    head = ["trial", "net", "weight", f"{part} accuracy", f"{part} loss", "test accuracy", "test loss"]
     table = [_markdown_row(head), "|---|---|" + "--:|" * 5]
     rows = _rows(report)
     table += [_markdown_row(row) for row in rows[:-1]]
@@ -58,20 +65,20 @@ def as_markdown(report: EnsembleReport) -> str:
         f"# {report.title[0].upper()}{report.title[1:]}",
         f"Study `{report.study}`: {_choice(report)}.",
         "\n".join(table),
-        f"## Gain over #{best:03d}",
-        f"- validation: {_gain(report.val_gain)}\n- test: {_gain(report.test_gain)}",
+        f"## Gain over {report.best.member.name}",
+        f"- {by}: {_gain(report.val_gain)}\n- test: {_gain(report.test_gain)}",
         "In brackets: 95 % intervals, paired over the same images. Accuracy: adjusted Wald interval (Bonett and Price "
         "2012). Loss: percentile bootstrap of 2,000 resamples of the images. They tell what other images would have "
         "changed, not what other seeds would have.",
-        "Members were chosen by validation loss, and each kept its epoch of least validation loss, so validation "
-        "figures flatter them all; the test figures chose nothing. The best member is the best by validation loss, "
-        f"never by test. The test images of this data set were opened {_times(report.test_openings)} so far.",
+        f"{_FLATTERY[by]} The test figures chose nothing. The best member is the best by {by} loss, never by test. The "
+        f"test images of this data set were opened {_times(report.test_openings)} so far.",
+        *_methods_markdown(report),
         "## Test images by label and prediction",
         "\n".join(confusion),
         f"Most confused: {_confusions(report) or 'nothing'}.",
         "## Made by",
         f"- data: {report.data['name']}, digest `{str(report.data['digest'])[:12]}`, "
-        f"{report.data['validation_images']:,} validation and {report.data['test_images']:,} test images\n"
+        f"{report.data['validation_images']:,} {by} and {report.data['test_images']:,} test images\n"
         f"- versions: {versions}\n- commit: `{report.commit or 'unknown'}`\n- built: {report.time}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -103,25 +110,22 @@ def _confusion_csv(report: EnsembleReport) -> str:
 
 
 def _gains(report: EnsembleReport) -> list[str]:
-    best = f"#{report.best.member.number:03d}"
+    best, by = report.best.member.name, report.chosen_by
     if len(report.members) == 1:
         return [f"{best} is the only member, so there is no gain to speak of."]
     lines = [
-        f"gain over {best}, the best by validation loss (95 % intervals, paired over the same images):",
-        f"  validation  {_gain(report.val_gain)}",
-        f"  test        {_gain(report.test_gain)}",
+        f"gain over {best}, the best by {by} loss (95 % intervals, paired over the same images):",
+        f"  {by.ljust(10)}  {_gain(report.val_gain)}",
+        f"  {'test'.ljust(max(10, len(by)))}  {_gain(report.test_gain)}",
     ]
     if report.val_gain.loss.estimate < 0:
-        lines.append(
-            f"hint: {best} alone has the lower validation loss; `--method greedy` leaves out what does not help."
-        )
+        lines.append(f"hint: {best} alone has the lower {by} loss; `--method greedy` leaves out what does not help.")
     return lines
 
 
 def _rows(report: EnsembleReport) -> list[list[str]]:
     rows = [
-        [f"#{each.member.number:03d}", each.member.label, f"{each.weight:.2f}", *_cells(each.scores)]
-        for each in report.members
+        [each.member.name, each.member.label, f"{each.weight:.2f}", *_cells(each.scores)] for each in report.members
     ]
     return [*rows, ["ensemble", "", "", *_cells(report.scores)]]
 
@@ -131,10 +135,73 @@ def _cells(scores: Scores) -> list[str]:
 
 
 def _choice(report: EnsembleReport) -> str:
-    trials = "trial" if report.finished == 1 else "trials"
-    text = f"the best {report.considered} of {report.finished} finished {trials} by validation loss"
+    what = ("member" if report.stage == "final" else "trial") + ("" if report.finished == 1 else "s")
+    if report.stage == "final":
+        what += " of the final stage"
+    text = f"the best {report.considered} of {report.finished} finished {what} by {report.chosen_by} loss"
+    if report.stage == "final" and report.considered == report.finished:
+        text = f"all {report.finished} finished {what}"
     left_out = report.considered - len(report.members)
     return text + (f", {left_out} of them left out by {report.method} selection" if left_out else "")
+
+
+def _methods(report: EnsembleReport) -> list[str]:
+    """Returns the table of the ways of weighing, if they were compared."""
+    if not report.methods:
+        return []
+    rows = _columns([["  method", *_METHOD_HEAD], *_method_rows(report)], 1)
+    return [f"ways of weighing, each scored on {report.chosen_by} images that it was not fitted on:", *rows]
+
+
+def _method_rows(report: EnsembleReport) -> list[list[str]]:
+    return [
+        [
+            f"{'→' if each.method == report.method else ' '} {each.method}",
+            str(each.members),
+            f"{each.loss:.4f}",
+            f"{100 * each.accuracy:.2f} %",
+            "" if each.method == "mean" else _interval(each.gain, 5),
+        ]
+        for each in report.methods
+    ]
+
+
+def _methods_markdown(report: EnsembleReport) -> list[str]:
+    if not report.methods:
+        return []
+    head = ["method", *_METHOD_HEAD]
+    rows = [
+        _markdown_row([f"**{row[0][2:]}**" if row[0].startswith("→") else row[0][2:], *row[1:]])
+        for row in _method_rows(report)
+    ]
+    return [
+        "## Ways of weighing",
+        "\n".join([_markdown_row(head), "|---|" + "--:|" * 4, *rows]),
+        f"Each was fitted, with a temperature, on four fifths of the {report.chosen_by} images and scored on the other "
+        "fifth, in turn. The plain mean is taken unless another's gain is clear of zero, or another was asked for.",
+        *_temperature(report),
+    ]
+
+
+def _temperature(report: EnsembleReport) -> list[str]:
+    if report.temperature == 1.0:
+        return []
+    return [
+        f"temperature {report.temperature:.4g}, fitted on the {report.chosen_by} images after averaging: it changes "
+        "how sure the ensemble is, and no answer."
+    ]
+
+
+def _columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Returns rows of cells in columns, the first `left` of them to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _gain(gain: Gain) -> str:

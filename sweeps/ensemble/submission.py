@@ -172,6 +172,7 @@ def _manifest(
         "ensemble": {
             "digest": report.digest,
             "method": report.method,
+            "temperature": report.temperature,
             "members": [
                 {
                     "trial": each.member.number,

@@ -98,6 +98,7 @@ def track(
         ],
         params=_params(report),
         description=_description(report),
+        temperature=report.temperature,
     )
     return replace(report, run_id=run_id, model=f"{name}, version {version}")
 
@@ -155,7 +156,7 @@ def _record(
 
 def _description(report: EnsembleReport) -> str:
     val, test = report.scores.val.accuracy, report.scores.test.accuracy
-    return f"{report.title}: {val:.2%} of the validation images and {test:.2%} of the test images right."
+    return f"{report.title}: {val:.2%} of the {report.chosen_by} images and {test:.2%} of the test images right."
 
 
 def _told(folder: Path, tag: str) -> str | None:
@@ -180,8 +181,10 @@ def _params(report: EnsembleReport) -> dict[str, str]:
         "members": _numbers(report),
         "weights": ", ".join(f"{each.weight:.3g}" for each in report.members),
         "considered": str(report.considered),
+        "stage": report.stage,
+        "temperature": f"{report.temperature:.4g}",
     }
 
 
 def _numbers(report: EnsembleReport) -> str:
-    return ", ".join(f"#{each.member.number:03d}" for each in report.members)
+    return ", ".join(each.member.name for each in report.members)

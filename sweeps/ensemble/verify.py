@@ -16,7 +16,7 @@ from mnistnn.files import sha256_bytes, sha256_file
 from mnistnn.npz import open_plain
 from mnistnn.types import Floats, Ints, UInt8s
 from sweeps.ensemble.answers import FORMATS, load_answer_probs, parse_answers
-from sweeps.ensemble.averaging import Ensemble, average
+from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.build import Echo, to_stderr
 from sweeps.ensemble.manifest import Manifest, ManifestError, ManifestMember, read_manifest
 from sweeps.ensemble.members import BLOCK, Member
@@ -55,7 +55,7 @@ def verify_submission(
     kept, notes = _kept_probs(manifest, path.parent)
     images = _find_images(manifest, path, input, dataset, Paths(root), echo)
     echo(f"answering for {len(images):,} images by {len(files)} of the nets of study {manifest.study}")
-    probs = average(_predict(files, images), [member.weight for member in manifest.ensemble.members])
+    probs = _ensemble(manifest, paths).combine(_predict(files, images))
     digits = cast("Ints", probs.argmax(axis=1))
     rebuilt = sha256_bytes(FORMATS[manifest.output.format](digits).encode())
     found, file_digits = _beside(manifest, path.parent)
@@ -82,14 +82,19 @@ def verify_submission(
 
 def _check_digest(manifest: Manifest, paths: StudyPaths) -> None:
     """Raises ManifestError where members and weights are not those that the ensemble's digest stands for."""
-    entries = manifest.ensemble.members
-    members = tuple(Member(each.trial, "", each.weights_sha256, 0.0) for each in entries)
-    ensemble = Ensemble(manifest.study, members, tuple(each.weight for each in entries), paths)
+    ensemble = _ensemble(manifest, paths)
     if ensemble.digest != manifest.ensemble.digest:
         raise ManifestError(
             f"a manifest's members must be those of its ensemble (digest {manifest.ensemble.digest[:12]}…), but they "
             f"come to {ensemble.digest[:12]}…: it was changed; take the one that was written beside the submission."
         )
+
+
+def _ensemble(manifest: Manifest, paths: StudyPaths) -> Ensemble:
+    entries = manifest.ensemble.members
+    members = tuple(Member(each.trial, "", each.weights_sha256, 0.0) for each in entries)
+    weights = tuple(each.weight for each in entries)
+    return Ensemble(manifest.study, members, weights, paths, manifest.ensemble.temperature)
 
 
 def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: Path) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from mnistnn.types import Floats, Images, Ints, UInt8s
-from sweeps.ensemble.averaging import Ensemble, average
+from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.evaluate import Interval, score, share_interval
-from sweeps.ensemble.members import load_predictions, load_val_probs
+from sweeps.ensemble.evidence import Reader, join
 from sweeps.notebook.tables import facts_html
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class StudyEnsemble:
     def val_accuracy(self) -> Interval:
         """The accuracy on the validation images: `estimate`, and `low` and `high` of its 95 % interval.
 
-        These images chose the members, so this flatters; the ensemble's record has the test images' word.
+        Members of the final stage have out-of-fold images instead. These images chose the members, so this flatters;
+        the ensemble's record has the test images' word.
 
         Raises:
             CheckpointError: a member's predictions are missing or damaged.
         """
-        labels = load_predictions(self._ensemble.members[0], self._ensemble.paths)[1]
-        probs = (load_val_probs(member, self._ensemble.paths, labels) for member in self._ensemble.members)
-        return share_interval(score(labels, average(probs, self.weights)).accuracy, len(labels))
+        evidence = join(Reader(self._ensemble.paths).read(self._ensemble.members))
+        return share_interval(score(evidence.labels, evidence.combine(self.weights)).accuracy, len(evidence))
 
     def predict_proba(self, images: Images) -> Floats:
         """Returns the averaged softmax outputs.
@@ -76,12 +76,12 @@ class StudyEnsemble:
         return f"{len(self)} {'member' if len(self) == 1 else 'members'}, {self.method}"
 
     def __repr__(self) -> str:
-        names = ", ".join(f"#{member.number:03d}" for member in self._ensemble.members)
+        names = ", ".join(member.name for member in self._ensemble.members)
         return f"StudyEnsemble({self._title} of {names})"
 
     def _repr_html_(self) -> str:
         rows = {
-            f"#{member.number:03d}": f"{weight:.3f} · {member.label}"
+            member.name: f"{weight:.3f} · {member.label}"
             for member, weight in zip(self._ensemble.members, self.weights, strict=True)
         }
         return facts_html(f"ensemble of study {self._study.name}: {self._title}", rows)

@@ -101,7 +101,8 @@ class Study:
 
         Args:
             top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
-            method: "mean" or "greedy", which takes of them what lowers the validation loss; by default the study's.
+            method: "mean"; "weighted" or "greedy", which lower the validation loss; or "auto", which takes the mean
+                unless another is better by more than chance. By default the study's.
 
         Returns:
             The ensemble. Without arguments it is the one that `sweeps ensemble` built, if it did.

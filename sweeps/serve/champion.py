@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 
 from mnistnn.types import Floats, UInt8s
-from sweeps.ensemble.averaging import average
 from sweeps.ensemble.members import load_network
 from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.paths import StudyPaths
@@ -29,7 +28,7 @@ class Champion:
 
     def __init__(self, report: EnsembleReport, paths: StudyPaths) -> None:
         self._report = report
-        self._weights = [scored.weight for scored in report.members]
+        self._ensemble = report.ensemble(paths)
         self._networks = [load_network(scored.member, paths, batch_size=1) for scored in report.members]
         self._lock = threading.Lock()  # a network computes in buffers of its own, for one image at a time
 
@@ -50,7 +49,7 @@ class Champion:
         """
         with self._lock:
             probs = [network.predict_proba(cast("Floats", image[None])).copy() for network in self._networks]
-        return average(probs, self._weights)[0], np.concatenate(probs)
+        return self._ensemble.combine(probs)[0], np.concatenate(probs)
 
     def describe(self) -> dict[str, Any]:
         """Returns what there is to say of the ensemble before it answers, as plain values."""

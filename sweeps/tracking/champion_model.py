@@ -18,7 +18,7 @@ _BLOCK = 64  # images predicted at once, by each member
 
 
 class Champion(PythonModel):  # type: ignore[misc,unused-ignore]  # MLflow's base is untyped in some versions
-    """The weighted mean of the members' softmax outputs."""
+    """The weighted mean of the members' softmax outputs, by the ensemble's temperature."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the members.
@@ -31,6 +31,8 @@ class Champion(PythonModel):  # type: ignore[misc,unused-ignore]  # MLflow's bas
         from mnistnn.files import sha256_file
 
         folder = Path(context.artifacts["members"])
+        said = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+        self._temperature = float(said["temperature"])
         self._members = []
         for entry in json.loads((folder / "members.json").read_text(encoding="utf-8")):
             path = folder / Path(entry["file"]).name
@@ -53,7 +55,21 @@ class Champion(PythonModel):  # type: ignore[misc,unused-ignore]  # MLflow's bas
         total = np.zeros((len(images), 10))
         for network, weight in self._members:
             total += np.multiply(network.predict_proba(images), weight, dtype=np.float64)
-        return total.astype(np.float32)
+        return _tempered(total.astype(np.float32), self._temperature)
+
+
+def _tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
+    """Divides the logits by a temperature; the likeliest class stays the likeliest, however the result is rounded."""
+    if temperature == 1.0:
+        return probs
+    logits = np.log(np.maximum(probs, np.finfo(np.float32).tiny).astype(np.float64)) / temperature
+    logits -= logits.max(axis=1, keepdims=True)
+    powers = np.exp(logits)
+    found = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    answers = probs.argmax(axis=1)
+    for row in np.flatnonzero(found.argmax(axis=1) != answers):
+        found[row, answers[row]] = np.nextafter(found[row].max(), np.float32(np.inf))
+    return found
 
 
 def _images(values: Any) -> np.ndarray:

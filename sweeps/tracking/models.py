@@ -51,6 +51,7 @@ def register_champion(
     parts: Sequence[Part],
     params: Mapping[str, str],
     description: str,
+    temperature: float = 1.0,
 ) -> str:
     """Registers an ensemble as a version of the model `name`, unless it is one already, and makes it the champion.
 
@@ -64,6 +65,7 @@ def register_champion(
         parts: the members.
         params: what the model was made by, for MLflow's table of models.
         description: of the version.
+        temperature: the ensemble's.
 
     Returns:
         The version's number.
@@ -75,7 +77,7 @@ def register_champion(
         mlflow = store.client(uri)
         version = _version(mlflow, name, digest)
         if version is None:
-            model = _logged_model(mlflow, name, run_id, digest, parts, params)
+            model = _logged_model(mlflow, name, run_id, digest, parts, params, temperature)
             _create_registered(mlflow, name)
             created = mlflow.create_model_version(
                 name,
@@ -126,7 +128,13 @@ def _create_registered(mlflow: MlflowClient, name: str) -> None:
 
 
 def _logged_model(
-    mlflow: MlflowClient, name: str, run_id: str, digest: str, parts: Sequence[Part], params: Mapping[str, str]
+    mlflow: MlflowClient,
+    name: str,
+    run_id: str,
+    digest: str,
+    parts: Sequence[Part],
+    params: Mapping[str, str],
+    temperature: float,
 ) -> LoggedModel:
     """Returns MLflow's record of the model, with its files uploaded; that of an earlier call if it came to its end."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
@@ -146,14 +154,16 @@ def _logged_model(
     )
     with tempfile.TemporaryDirectory(prefix="sweeps-model-") as temporary:
         saved = Path(temporary) / "model"
-        _save(saved, Path(temporary) / "members", model, run_id, parts)
+        _save(saved, Path(temporary) / "members", model, run_id, parts, temperature)
         mlflow.log_model_artifacts(model.model_id, str(saved))
     mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_metrics(mlflow, run_id, model.model_id)
     return mlflow.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _save(folder: Path, members: Path, model: LoggedModel, run_id: str, parts: Sequence[Part]) -> None:
+def _save(
+    folder: Path, members: Path, model: LoggedModel, run_id: str, parts: Sequence[Part], temperature: float
+) -> None:
     """Writes the model as MLflow keeps models: this project's code for it, `mnistnn`, and the members' weights."""
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -165,6 +175,7 @@ def _save(folder: Path, members: Path, model: LoggedModel, run_id: str, parts: S
         shutil.copyfile(part.weights, members / file)
         entries.append({"file": file, "sha256": part.sha256, "weight": part.weight})
     (members / "members.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    (members / "ensemble.json").write_text(json.dumps({"temperature": temperature}) + "\n", encoding="utf-8")
     with warnings.catch_warnings():  # of an input example that would say no more than the signature
         warnings.simplefilter("ignore")
         from mlflow import pyfunc

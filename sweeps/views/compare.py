@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnistnn.errors import CheckpointError
 from sweeps.ensemble.difference import Paired, paired
-from sweeps.ensemble.members import Member, load_predictions, load_val_probs
+from sweeps.ensemble.members import Member
+from sweeps.ensemble.predictions import load_predictions, load_val_probs
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.enqueue import text_of

@@ -21,7 +21,8 @@ from mnistnn.network import Network
 from mnistnn.optimizers.adam import Adam
 from mnistnn.training import Trainer, TrainingSpec
 from sweeps.ensemble.answers import load_answer_probs, parse_answers
-from sweeps.ensemble.members import Member, load_val_probs
+from sweeps.ensemble.members import Member
+from sweeps.ensemble.predictions import load_val_probs
 from sweeps.ensemble.probs import load_test_probs
 from sweeps.paths import StudyPaths
 from tests.fuzz.inputs import as_text, fuzzed, mutated, mutated_json, mutated_members, mutated_png, zipped

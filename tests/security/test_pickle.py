@@ -24,7 +24,8 @@ from mnistnn.training import Trainer, TrainingSpec
 from sweeps.config import load_study
 from sweeps.ensemble.answers import load_answer_probs
 from sweeps.ensemble.manifest import read_manifest
-from sweeps.ensemble.members import Member, load_val_probs
+from sweeps.ensemble.members import Member
+from sweeps.ensemble.predictions import load_val_probs
 from sweeps.ensemble.probs import load_test_probs
 from sweeps.ensemble.record import load_report
 from sweeps.paths import StudyPaths

@@ -25,7 +25,8 @@ from mnistnn.data.sources import _members, _Unavailable
 from mnistnn.errors import InputError
 from sweeps.config import load_study
 from sweeps.ensemble.manifest import read_manifest
-from sweeps.ensemble.members import Member, load_val_probs
+from sweeps.ensemble.members import Member
+from sweeps.ensemble.predictions import load_val_probs
 from sweeps.ensemble.probs import load_test_probs
 from sweeps.ensemble.record import read_report
 from sweeps.paths import StudyPaths

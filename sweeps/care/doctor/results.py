@@ -21,7 +21,7 @@ from mnistnn.recipe import Recipe
 from sweeps.care.doctor.events import holding
 from sweeps.care.doctor.findings import Finding
 from sweeps.care.doctor.scene import Scene
-from sweeps.ensemble.members import are_probs
+from sweeps.ensemble.predictions import are_probs
 from sweeps.errors import StudyError, TrackingError
 from sweeps.study.lineage import IMPORTED
 from sweeps.tracking.cleaned import cleaned_files

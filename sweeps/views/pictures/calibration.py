@@ -12,43 +12,16 @@ from numpy.typing import NDArray
 from mnistnn.metrics import cross_entropy
 from mnistnn.types import Floats, Ints, UInt8s
 from sweeps.ensemble.evaluate import share_interval
+from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.views.pictures.ensemble_facts import EnsembleFacts
 from sweeps.views.pictures.style import COMPLETE, GREY, PALETTE, SMALL, legend_above, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Reliability", "draw_reliability", "fit_temperature", "reliability", "tempered"]
+__all__ = ["Reliability", "draw_reliability", "reliability"]
 
 _BINS = 10
-_COOLEST, _HOTTEST = 0.05, 20.0
-
-
-def tempered(probs: Floats, temperature: float) -> Floats:
-    """Returns softmax outputs with their logits divided by a temperature: above 1 they are less sure.
-
-    Shape:
-        probs: (N, classes) → (N, classes)
-    """
-    logits = np.log(np.maximum(probs, np.finfo(np.float32).tiny).astype(np.float64)) / temperature
-    logits -= logits.max(axis=1, keepdims=True)
-    powers = np.exp(logits)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-
-
-def fit_temperature(labels: Ints | UInt8s, probs: Floats) -> float:
-    """Returns the temperature with the least cross-entropy. Source: Guo, Pleiss, Sun and Weinberger 2017.
-
-    Shape:
-        labels: (N,); probs: (N, classes)
-    """
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        return cross_entropy(labels, tempered(probs, float(np.exp(log_temperature))))
-
-    found = minimize_scalar(loss, bounds=(np.log(_COOLEST), np.log(_HOTTEST)), method="bounded")
-    return float(np.exp(found.x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +60,21 @@ def reliability(labels: Ints | UInt8s, probs: Floats, bins: int = _BINS) -> Reli
 
 @styled
 def draw_reliability(facts: EnsembleFacts) -> Figure:
-    """Draws how often the ensemble is right by how sure it is, as it is and with a temperature.
+    """Draws how often the ensemble is right by how sure it is, as its members' average is and with a temperature.
 
-    The temperature is fitted on the validation images; what is drawn are the predictions for the test images, or, where
-    those were not kept, for the validation images themselves.
+    The temperature is the ensemble's own, or fitted here if it has none, as older ones; what is drawn are the
+    predictions for the test images, or, where those were not kept, for the images that chose its members.
     """
-    temperature = fit_temperature(facts.labels, facts.probs)
+    own = facts.report.temperature
+    temperature = own if own != 1.0 else fit_temperature(facts.labels, facts.probs)
     probs, labels = facts.test if facts.test is not None else (facts.probs, facts.labels)
+    probs = tempered(probs, 1 / own)  # as they were before
     part = "test" if facts.test is not None else "validation"
     figure = new_figure(5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 3)), label="as sure as right")
     looks = (
-        ("as it is", probs, COMPLETE, "o", -0.004),
+        ("plain average", probs, COMPLETE, "o", -0.004),
         (f"temperature {temperature:.2f}", tempered(probs, temperature), PALETTE["vermillion"], "s", 0.004),
     )
     for name, given, colour, marker, shift in looks:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.npz import read_arrays
-from mnistnn.types import Floats, UInt8s
-from sweeps.ensemble.averaging import average
-from sweeps.ensemble.members import are_probs, load_val_probs
+from mnistnn.types import Floats, Ints, UInt8s
+from sweeps.ensemble.evidence import Reader, join
+from sweeps.ensemble.predictions import are_probs
 from sweeps.ensemble.probs import PROBS
+from sweeps.ensemble.temperature import tempered
 
 if TYPE_CHECKING:
     from mnistnn.data import Dataset
@@ -30,9 +31,10 @@ class EnsembleFacts:
     Attributes:
         report: on it.
         paths: the study's, where the members' weights lie.
-        images: the validation images, (N, 28, 28) uint8.
+        images: those that the members were chosen by, (N, 28, 28) uint8.
         labels: theirs, (N,).
-        member_probs: what each member predicted for them, (M, N, 10).
+        member_probs: what each member predicted for them, (M, N, 10); zero where it was trained on them.
+        seen: which member has predicted which image, (M, N).
         probs: what the ensemble predicted for them, (N, 10).
         test: what it predicted for the test images, (T, 10), and their labels, (T,); None if that was not kept.
     """
@@ -40,15 +42,16 @@ class EnsembleFacts:
     report: EnsembleReport
     paths: StudyPaths
     images: UInt8s
-    labels: UInt8s
+    labels: Ints
     member_probs: Floats
+    seen: NDArray[np.bool_]
     probs: Floats
     test: tuple[Floats, NDArray[np.integer]] | None
 
     @property
     def names(self) -> list[str]:
         """The members' numbers as they are shown: #017."""
-        return [f"#{scored.member.number:03d}" for scored in self.report.members]
+        return [scored.member.name for scored in self.report.members]
 
 
 def gather_ensemble(
@@ -66,16 +69,16 @@ def gather_ensemble(
     Raises:
         CheckpointError: a member's predictions are missing or damaged, or of another data set.
     """
-    images, labels = dataset.split(seed)[1].take()
-    members = report.ensemble(paths).members
-    member_probs = np.stack([load_val_probs(member, paths, labels) for member in members])  # (M, N, 10)
+    ensemble = report.ensemble(paths)
+    evidence = join(Reader(paths, dataset, seed).read(ensemble.members))
     return EnsembleFacts(
         report=report,
         paths=paths,
-        images=images,
-        labels=labels,
-        member_probs=member_probs,
-        probs=average(member_probs, [scored.weight for scored in report.members]),
+        images=dataset.train_images[evidence.indices],
+        labels=evidence.labels,
+        member_probs=evidence.probs,
+        seen=evidence.seen,
+        probs=tempered(evidence.combine(ensemble.weights), ensemble.temperature),
         test=_test(probs or paths.ensemble / PROBS, report),
     )
 

@@ -58,7 +58,7 @@ def draw_filters(facts: EnsembleFacts) -> Figure:
         except CheckpointError:  # freed by `clean`, or gone
             continue
         if filters is not None:
-            rows.append((f"#{scored.member.number:03d} {scored.member.label}", filters[:_MOST_FILTERS], len(filters)))
+            rows.append((f"{scored.member.name} {scored.member.label}", filters[:_MOST_FILTERS], len(filters)))
     if not rows:
         raise NothingToDraw("no member has weights here that can be shown as images.")
     cell, gap = (WIDTH - 0.3) / _ACROSS, 0.28
@@ -136,7 +136,7 @@ def draw_doubts(facts: EnsembleFacts) -> Figure:
             spine.set(visible=True, color=GREY if answer == label else FAILED, linewidth=0.8 if answer == label else 2)
         sure = 100 * float(facts.probs[index, answer])
         said = f"is {label}, said {answer}" if answer != label else f"{label}, right"
-        counts = Counter(votes[:, index].tolist()).most_common(3)
+        counts = Counter(votes[facts.seen[:, index], index].tolist()).most_common(3)
         words = "  ".join(f"{digit}×{count}" for digit, count in counts)
         colour = "black" if answer == label else FAILED
         middle, foot = (x + cell / 2) / WIDTH, y - image

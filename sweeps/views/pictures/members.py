@@ -36,11 +36,11 @@ def draw_members(facts: EnsembleFacts) -> Figure:
     """Draws the accuracy of each member and of the ensemble with 95 % intervals, on validation and on test images."""
     report = facts.report
     rows = [("ensemble", report.title, report.scores)]
-    rows += [(f"#{e.member.number:03d}", f"{e.member.label} · weight {e.weight:.2g}", e.scores) for e in report.members]
+    rows += [(e.member.name, f"{e.member.label} · weight {e.weight:.2g}", e.scores) for e in report.members]
     figure = new_figure(1.3 + 0.52 * len(rows))
     axes = figure.add_subplot()
     scale = Scale("accuracy, with 95 % intervals", is_share=True)
-    parts = (("validation_images", "val", COMPLETE, "o", "validation"), ("test_images", "test", _TEST, "s", "test"))
+    parts = (("validation_images", "val", COMPLETE, "o", report.chosen_by), ("test_images", "test", _TEST, "s", "test"))
     for key, part, colour, marker, name in parts:
         intervals = [share_interval(getattr(scores, part).accuracy, int(report.data[key])) for *_, scores in rows]
         shift = 0.08 if part == "val" else 0.28
@@ -77,12 +77,17 @@ def draw_members(facts: EnsembleFacts) -> Figure:
 
 
 def agreement(facts: EnsembleFacts) -> NDArray[np.float64]:
-    """Returns for each two members, and the ensemble as the last, on which share of the validation images they agree.
+    """Returns for each two members, and the ensemble as the last, on which share of the images they agree.
+
+    Only the images count that both have predicted; where there are none, it is not a number.
 
     Shape: → (M + 1, M + 1)
     """
     answers = np.concatenate([facts.member_probs, facts.probs[None]]).argmax(axis=2)  # (M + 1, N)
-    return np.stack([(answers == row).mean(axis=1) for row in answers])
+    seen = np.concatenate([facts.seen, np.ones((1, len(facts.labels)), bool)])
+    both = np.stack([(seen & mask).sum(axis=1) for mask in seen])
+    same = np.stack([((answers == row) & seen & mask).sum(axis=1) for row, mask in zip(answers, seen, strict=True)])
+    return np.divide(same, both, out=np.full(both.shape, np.nan), where=both > 0)
 
 
 @styled
@@ -99,7 +104,8 @@ def draw_agreement(facts: EnsembleFacts) -> Figure:
         raise NothingToDraw("the ensemble has only one member.")
     names = [*facts.names, "ensemble"]
     count = len(names)
-    shown = np.ma.masked_where(np.triu(np.ones((count, count), bool)), 100 * shares)[1:, :-1]
+    left_out = np.triu(np.ones((count, count), bool)) | np.isnan(shares)
+    shown = np.ma.masked_where(left_out, 100 * shares)[1:, :-1]
     figure = new_figure(4.6)
     axes = figure.add_subplot()
     least = float(shown.min())
@@ -107,7 +113,7 @@ def draw_agreement(facts: EnsembleFacts) -> Figure:
     if count <= _MOST_CELLS:
         middle = (least + float(shown.max())) / 2
         for (row, column), share in np.ndenumerate(shown.data):
-            if column <= row:
+            if column <= row and not np.isnan(share):
                 colour = "white" if share <= middle else "black"
                 size = SMALL if count <= 9 else SMALL - 3
                 axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=size, color=colour)
@@ -118,7 +124,7 @@ def draw_agreement(facts: EnsembleFacts) -> Figure:
     axes.grid(visible=False)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="same answer, % of the validation images")
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label=f"same answer, % of the {facts.report.chosen_by} images")
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     bar.outline.set_visible(False)
     axes.text(0.98, 0.98, _joint(facts), transform=axes.transAxes, ha="right", va="top", fontsize=SMALL, color=BEST)
@@ -126,7 +132,8 @@ def draw_agreement(facts: EnsembleFacts) -> Figure:
 
 
 def _joint(facts: EnsembleFacts) -> str:
-    answers = facts.member_probs.argmax(axis=2)
-    same = int((answers == answers[0]).all(axis=0).sum())
-    wrong = int((answers != facts.labels).all(axis=0).sum())
+    answers = facts.member_probs.argmax(axis=2)  # (M, N)
+    first = answers[facts.seen.argmax(axis=0), np.arange(len(facts.labels))]
+    same = int(((answers == first) | ~facts.seen).all(axis=0).sum())
+    wrong = int(((answers != facts.labels) | ~facts.seen).all(axis=0).sum())
     return f"all agree on {same:,}\nof {len(facts.labels):,} images;\nall are wrong on {wrong:,}"

@@ -9,7 +9,7 @@ import numpy as np
 from mnistnn.errors import InputError
 from mnistnn.npz import read_arrays
 from sweeps.ensemble.evaluate import Interval, share_interval
-from sweeps.ensemble.members import are_probs
+from sweeps.ensemble.predictions import are_probs
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.errors import StudyError

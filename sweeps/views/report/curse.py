@@ -11,7 +11,7 @@ from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, UInt8s
 from sweeps.config import StudyConfig
 from sweeps.ensemble.evaluate import Interval, accuracy_gain
-from sweeps.ensemble.members import are_probs
+from sweeps.ensemble.predictions import are_probs
 from sweeps.paths import StudyPaths
 from sweeps.views.report.figures import Curse, EnsembleFacts, Gap, WinnerFacts
 from sweeps.views.report.listed import TrialFacts

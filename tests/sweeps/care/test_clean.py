@@ -17,7 +17,8 @@ from mnistnn.files import sha256_file
 from sweeps.care.clean import Cleaned, clean_study
 from sweeps.care.clean.removal import Removal
 from sweeps.config import StudyConfig
-from sweeps.ensemble.members import Member, load_network, load_val_probs
+from sweeps.ensemble.members import Member, load_network
+from sweeps.ensemble.predictions import load_val_probs
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.locks import FileLock

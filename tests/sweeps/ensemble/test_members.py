@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from mnistnn.errors import CheckpointError
-from sweeps.ensemble.members import Member, best_members, finished_trials, load_network, load_val_probs
+from sweeps.ensemble.members import Member, best_members, finished_trials, load_network
+from sweeps.ensemble.predictions import load_val_probs
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from tests.sweeps.ensemble.conftest import Home

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnistnn.metrics import cross_entropy
-from sweeps.ensemble.selection import METHODS, check_method, greedy_weights, mean_weights
+from sweeps.ensemble.evidence import Evidence
+from sweeps.ensemble.selection import (
+    METHODS,
+    _calibrated_loss,
+    bagged_greedy_weights,
+    check_method,
+    greedy_weights,
+    mean_weights,
+    simplex_weights,
+)
+from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.errors import ConfigError
 
 
@@ -22,11 +32,11 @@ def test_weights_sum_to_one_and_greedy_is_never_worse_than_its_start(seed: int, 
     probs = [rng.dirichlet(np.full(10, 0.5), 60).astype(np.float32) for _ in range(members)]
     probs.sort(key=lambda member: cross_entropy(labels, member))
     for method in METHODS.values():
-        weights = method(probs, labels)
+        weights = method(Evidence.full(probs, labels))
         assert weights.shape == (members,)
         assert weights.sum() == pytest.approx(1)
         assert (weights >= 0).all()
-    greedy = _loss(greedy_weights(probs, labels), probs, labels)
+    greedy = _loss(greedy_weights(Evidence.full(probs, labels)), probs, labels)
     for size in range(1, members + 1):
         prefix = np.zeros(members)
         prefix[:size] = 1 / size
@@ -38,8 +48,10 @@ def test_greedy_leaves_out_what_does_not_help() -> None:
     good = np.full((10, 10), 0.01, np.float32)
     good[labels, labels] = 0.91
     bad = np.full((10, 10), 0.1, np.float32)
-    assert greedy_weights([good, bad, bad], labels).tolist() == [1, 0, 0]
-    assert mean_weights([good, bad, bad], labels).tolist() == [1 / 3] * 3
+    evidence = Evidence.full([good, bad, bad], labels)
+    assert greedy_weights(evidence).tolist() == [1, 0, 0]
+    assert bagged_greedy_weights(evidence).tolist() == [1, 0, 0]
+    assert mean_weights(evidence).tolist() == [1 / 3] * 3
 
 
 def test_greedy_takes_a_member_twice_where_that_helps() -> None:
@@ -52,7 +64,7 @@ def test_greedy_takes_a_member_twice_where_that_helps() -> None:
         member[right] = 0.1 / 9
         member[right, 0] = 0.9
         probs.append(member)
-    weights = greedy_weights(probs, labels)
+    weights = greedy_weights(Evidence.full(probs, labels))
     shares = np.linspace(0, 1, 1001)
     best = shares[np.argmin([_loss(np.array([w, 1 - w]), probs, labels) for w in shares])]
     assert best > 0.6
@@ -62,3 +74,49 @@ def test_greedy_takes_a_member_twice_where_that_helps() -> None:
 def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="'gredy'; did you mean 'greedy'"):
         check_method("gredy")
+
+
+def _evidence(members: int, count: int, seed: int, *, masked: bool) -> Evidence:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, count)
+    probs = rng.dirichlet(np.full(10, 0.5), (members, count)).astype(np.float32)
+    seen = np.ones((members, count), bool)
+    if masked:
+        seen = rng.random((members, count)) < 0.5
+        seen[rng.integers(0, members, count), np.arange(count)] = True
+    return Evidence(np.arange(count), labels, np.where(seen[..., None], probs, np.float32(0)), seen)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_of_the_weights_is_that_of_the_loss(masked: bool) -> None:
+    evidence = _evidence(4, 30, 1, masked=masked)
+    point = np.array([0.4, 0.1, 0.9, 0.3, 1.7])
+    _, gradient = _calibrated_loss(point, evidence)
+    for index in range(5):
+        step = np.zeros(5)
+        step[index] = 1e-5
+        ahead, behind = (_calibrated_loss(point + sign * step, evidence)[0] for sign in (1, -1))
+        assert gradient[index] == pytest.approx((ahead - behind) / 2e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_weights_nearby_are_better_than_those_that_were_found(masked: bool) -> None:
+    evidence = _evidence(3, 120, 2, masked=masked)
+
+    def loss(weights: np.ndarray) -> float:
+        probs = evidence.combine(weights)
+        return cross_entropy(evidence.labels, tempered(probs, fit_temperature(evidence.labels, probs)))
+
+    found = simplex_weights(evidence)
+    assert found.sum() == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    assert all(loss(found) <= loss(other) + 1e-5 for other in rng.dirichlet(np.ones(3), 200))
+
+
+def test_bags_spread_what_one_greedy_choice_bets_on() -> None:
+    """A library of equals: one choice keeps the few that fit these labels, bags keep more of them."""
+    evidence = _evidence(20, 60, 3, masked=False)
+    once, bagged = greedy_weights(evidence), bagged_greedy_weights(evidence)
+    assert np.count_nonzero(bagged) > np.count_nonzero(once)
+    assert bagged.max() < once.max()
+    np.testing.assert_array_equal(bagged, bagged_greedy_weights(evidence))

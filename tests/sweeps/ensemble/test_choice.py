@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnistnn.data import Dataset
+from mnistnn.errors import CheckpointError
+from mnistnn.metrics import accuracy, cross_entropy
+from sweeps.ensemble import as_text, build_ensemble, load_report
+from sweeps.ensemble.choice import choose, rank
+from sweeps.ensemble.temperature import fit_temperature, tempered
+from sweeps.errors import StudyError
+from sweeps.notebook import Study
+from tests.sweeps.ensemble.conftest import TRIALS, Home
+from tests.sweeps.ensemble.finals import add_final, fold_of
+
+AWAY = "http://127.0.0.1:9"  # nothing listens there
+
+
+def _choose(home: Home, **more: Any) -> Any:
+    return choose(home.study, home.config, home.paths, **more)
+
+
+def _rewrite(home: Home, number: int, change: Any) -> None:
+    """Changes what a trial predicted."""
+    path = home.paths.trial(number) / "val_probs.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | change(arrays)))
+
+
+def test_members_are_ranked_by_what_they_are_worth_once_calibrated(home: Home) -> None:
+    best, second, *_ = home.ranked()
+    assert [member.number for member in rank(home.study, home.config, home.paths)][0] in home.ranked()[:2]
+    # The best one was trained with smoothed labels, so to say: as often right, much less sure.
+    _rewrite(home, best, lambda arrays: {"probs": tempered(arrays["probs"], 6.0)})
+    probs, labels = home.val_probs(best)
+    assert cross_entropy(labels, probs) > cross_entropy(*home.val_probs(home.ranked()[-1])[::-1])
+    ranked = rank(home.study, home.config, home.paths)
+    expected = {}
+    for number in range(TRIALS):
+        probs, labels = home.val_probs(number)
+        expected[number] = cross_entropy(labels, tempered(probs, fit_temperature(labels, probs)))
+    assert [member.number for member in ranked] == sorted(expected, key=expected.__getitem__)
+    assert [member.calibrated_loss for member in ranked] == sorted(expected.values())
+    assert best in [member.number for member in ranked[:2]]
+
+
+def test_a_trial_without_predictions_keeps_its_place_by_the_loss_it_recorded(home: Home) -> None:
+    last = home.ranked()[-1]
+    (home.paths.trial(last) / "val_probs.npz").unlink()
+    assert last in [member.number for member in rank(home.study, home.config, home.paths)]
+    _choose(home, top=2)
+    with pytest.raises(CheckpointError, match="val_probs.npz is missing; `replay smoke"):
+        _choose(home, top=TRIALS)
+
+
+def test_the_temperature_is_fitted_after_averaging(home: Home) -> None:
+    chosen = _choose(home, top=3, method="mean")
+    mean = np.mean([home.val_probs(member.number)[0] for member in chosen.ensemble.members], axis=0, dtype=np.float64)
+    labels = home.val_probs(0)[1]
+    assert chosen.ensemble.temperature == pytest.approx(fit_temperature(labels, mean), rel=1e-3)
+    assert chosen.ensemble.temperature != 1.0
+
+
+def test_trials_that_say_their_images_go_with_those_that_do_not(home: Home, sample: Dataset) -> None:
+    plain = _choose(home, top=TRIALS, dataset=sample)
+    rows = sample.split(home.config.seed)[1].indices
+    np.testing.assert_array_equal(plain.evidence.indices, rows)
+    _rewrite(home, 3, lambda _: {"indices": rows})
+    for dataset in (sample, None):
+        mixed = _choose(home, top=TRIALS, dataset=dataset)
+        assert mixed.evidence.is_full
+        assert mixed.ensemble == plain.ensemble
+        np.testing.assert_array_equal(mixed.evidence.indices, rows)
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (lambda rows: rows[:-1], "must say of which images they are, each once"),
+        (lambda rows: np.zeros_like(rows), "must say of which images they are, each once"),
+        (lambda rows: rows.astype(np.float64), "must say of which images they are, each once"),
+        (lambda rows: rows - rows.max() - 1, "must say of which images they are, each once"),
+        (lambda rows: rows[::-1].copy(), "belongs to others"),
+        (lambda rows: rows + 10**6, "belongs to others"),
+    ],
+)
+def test_places_that_cannot_be_are_refused(home: Home, sample: Dataset, indices: Any, message: str) -> None:
+    rows = sample.split(home.config.seed)[1].indices
+    _rewrite(home, home.ranked()[0], lambda _: {"indices": indices(rows)})
+    with pytest.raises(CheckpointError, match=message) as caught:
+        _choose(home, top=TRIALS, dataset=sample)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_final_stages_members_are_taken_where_there_are_any(home: Home, sample: Dataset) -> None:
+    best, second = home.ranked()[:2]
+    with pytest.raises(StudyError, match="none; take --stage search"):
+        _choose(home, stage="final")
+    numbers = [add_final(home, sample, of, fold) for fold, of in enumerate((best, second, best, second))]
+    numbers.append(add_final(home, sample, second, 0))
+    chosen = _choose(home, dataset=sample, method="mean")
+    assert chosen.stage == "final"
+    assert sorted(member.number for member in chosen.ensemble.members) == sorted(numbers)  # more than `ensemble.top`
+    assert chosen.considered == chosen.finished == 5
+    assert all(np.isfinite(member.val_loss) for member in chosen.ensemble.members)
+    np.testing.assert_array_equal(chosen.evidence.indices, np.arange(len(sample.train_labels)))
+    assert chosen.evidence.seen.sum(axis=0).max() == 2
+    assert len(_choose(home, dataset=sample, top=2, stage="final").ensemble.members) == 2
+    searched = _choose(home, dataset=sample, stage="search")
+    assert searched.stage == "search"
+    assert not {member.number for member in searched.ensemble.members} & set(numbers)
+    assert searched.finished == TRIALS
+
+
+def test_an_ensemble_of_the_final_stage_is_scored_out_of_fold(home: Home, sample: Dataset) -> None:
+    best = home.ranked()[0]
+    for fold in range(2):
+        add_final(home, sample, best, fold)
+    report = build_ensemble(home.config, root=home.root, dataset=sample, tracking_uri=AWAY, echo=lambda line: None)
+    assert (report.stage, report.chosen_by) == ("final", "out-of-fold")
+    count = sum(len(fold_of(sample, fold, 4)) for fold in range(2))
+    assert report.data["validation_images"] == count
+    with np.load(home.paths.ensemble / "probs.npz") as file:
+        np.testing.assert_array_equal(file["val_labels"], sample.train_labels[file["val_indices"]])
+        assert accuracy(file["val_labels"], file["val"]) == report.scores.val.accuracy
+    assert load_report(home.paths).stage == "final"
+    text = as_text(report)
+    assert "(all 2 finished members of the final stage)" in text.splitlines()[0]
+    assert "oof acc" in text
+    assert "out-of-fold" in text
+    assert "validation" not in text
+
+
+def test_the_report_says_what_each_way_of_weighing_is_worth(home: Home, sample: Dataset) -> None:
+    report = build_ensemble(
+        home.config, root=home.root, dataset=sample, top=3, tracking_uri=AWAY, echo=lambda line: None
+    )
+    assert [each.method for each in report.methods] == ["mean", "weighted", "greedy"]
+    lines = as_text(report).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("ways of weighing, each scored on validation"))
+    assert [line.split()[-3:] != [] for line in lines[start + 1 : start + 5]]
+    assert sum("→" in line for line in lines) == 1
+    assert any(line.startswith(f"temperature {report.temperature:.4g}, fitted on the validation") for line in lines)
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_notebook_sees_the_final_stage_too(home: Home, sample: Dataset) -> None:
+    for fold in range(2):
+        add_final(home, sample, home.ranked()[0], fold)
+    ensemble = Study("smoke", root=home.root).ensemble(method="mean")
+    assert len(ensemble) == 2
+    assert 0 < ensemble.val_accuracy.low < ensemble.val_accuracy.high <= 1
