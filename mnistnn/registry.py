@@ -66,9 +66,9 @@ class Registry:
         return self._names[type(spec)]
 
     def to_dict(self, spec: Spec) -> dict[str, Any]:
-        """Returns `spec` as plain values: {"type": name, field: value, …}."""
-        values = {field.name: getattr(spec, field.name) for field in fields(spec)}
-        return {"type": self.name_of(spec)} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        """Returns `spec` as plain values, {"type": name, field: value, …}; see `Spec.written`."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in spec.written().items()}
+        return {"type": self.name_of(spec)} | values
 
     def from_dict(self, values: Mapping[str, Any]) -> Any:
         """Builds the Spec that `to_dict` wrote, or that a user wrote in TOML.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from mnistnn.domains import FloatRange, IntRange
 from mnistnn.registry import schedule
-from mnistnn.spec import Spec
+from mnistnn.spec import Spec, later
 
 __all__ = ["Constant", "Cosine", "OneCycle", "ScheduleSpec", "Step"]
 
@@ -26,6 +26,16 @@ class ScheduleSpec(Spec, ABC):
             step: from 0 to total_steps - 1.
             total_steps: those of the whole training.
         """
+
+    def cycle_ends(self, epochs: int) -> tuple[int, ...]:
+        """Returns the epochs after which a cycle has run out, the last one among them.
+
+        Where the learning rate rises again within an epoch, it is the one before.
+
+        Args:
+            epochs: those of the whole training.
+        """
+        return (epochs,)
 
 
 @schedule("constant")
@@ -54,13 +64,30 @@ class Step(ScheduleSpec):
 @schedule("cosine")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosine(ScheduleSpec):
-    """Fall along half a cosine from 1 to `end`. Source: Loshchilov and Hutter 2017, without restarts."""
+    """Fall along half a cosine from 1 to `end`, `cycles` times, each time over an equal part of the training.
+
+    In the first part `warmup` of the first cycle the factor rises to 1 along a line; the cosine has the rest of it.
+    Source: Loshchilov and Hutter 2017, "SGDR"; definitions as PyTorch's `CosineAnnealingWarmRestarts` and `LinearLR`.
+    """
 
     end: Annotated[float, FloatRange(0.0, 1.0)] = 0.0
+    warmup: Annotated[float, FloatRange(0.0, 0.9)] = later(0.0)
+    cycles: Annotated[int, IntRange(1, 20)] = later(1)
 
     def factor(self, step: int, total_steps: int) -> float:
-        """Returns the cosine's height at `step`; `end` itself would be that of the step after the last."""
-        return _anneal(1.0, self.end, step / total_steps)
+        """Returns the height at `step`; `end` itself would be that of the step after a cycle's last."""
+        cycle, done = divmod(step * self.cycles, total_steps)
+        part, begun = done / total_steps, 0.0  # of the cycle
+        if cycle == 0:
+            begun = self.warmup
+            if part < begun:  # rises with each step, from the first on, to 1 in the last of these
+                return min(1.0, (part + self.cycles / total_steps) / begun)
+        return _anneal(1.0, self.end, (part - begun) / (1 - begun))
+
+    def cycle_ends(self, epochs: int) -> tuple[int, ...]:
+        """Returns the last whole epoch of each cycle; see `ScheduleSpec.cycle_ends`."""
+        ends = dict.fromkeys(epochs * cycle // self.cycles for cycle in range(1, self.cycles + 1))
+        return tuple(epoch for epoch in ends if epoch)
 
 
 @schedule("one_cycle")

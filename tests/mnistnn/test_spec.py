@@ -5,9 +5,9 @@ from typing import Annotated
 
 import pytest
 
-from mnistnn.domains import IntRange
+from mnistnn.domains import Choice, IntRange
 from mnistnn.errors import SpecError
-from mnistnn.spec import Spec
+from mnistnn.spec import Spec, later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +31,18 @@ def test_it_is_a_value() -> None:
         Sandwich().slices = 3  # type: ignore[misc]
     with pytest.raises(TypeError):
         Sandwich(3)  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wine(Spec):
+    """As its label has it."""
+
+    year: Annotated[int, IntRange(1900, 2100)] = 2020
+    cork: Annotated[bool, Choice(True, False)] = later(True)
+
+
+def test_what_came_later_is_written_only_where_it_is_said() -> None:
+    assert Wine().written() == {"year": 2020}
+    assert Wine(cork=False).written() == {"year": 2020, "cork": False}
+    with pytest.raises(SpecError, match="cork"):
+        Wine(cork=3)  # type: ignore[arg-type]
