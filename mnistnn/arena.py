@@ -70,6 +70,10 @@ class Arena:
         self.params = self._bind([*self._decayed, *self._plain], "value")
         self.grads = self._bind([*self._decayed, *self._plain], "grad")
         self.states = self._bind(list(self._states), "value")
+        self.reset_states()
+
+    def reset_states(self) -> None:
+        """Puts every state back to what it began as."""
         for state, fill in self._states.items():
             state.value[...] = fill
 

@@ -118,6 +118,8 @@ def save_checkpoint(path: Path, trainer: Trainer) -> str:
     }
     arrays = {"params": arena.params, "states": arena.states}
     arrays |= {f"optimizer/{name}": vector for name, vector in trainer.optimizer_state.items()}
+    if trainer.average is not None:
+        arrays["average"] = trainer.average.params
     if trainer.best is not None:
         arrays |= {"best/params": trainer.best.params, "best/states": trainer.best.states}
     return _write(path, header | {_DIGEST: _digest(arrays)}, arrays)
@@ -156,6 +158,8 @@ def load_checkpoint(path: Path, trainer: Trainer, *, any_plan: bool = False) -> 
     arena = trainer.network.arena
     targets = {"params": arena.params, "states": arena.states}
     targets |= {f"optimizer/{name}": vector for name, vector in trainer.optimizer_state.items()}
+    if trainer.average is not None:
+        targets["average"] = trainer.average.params
     best = Snapshot(np.empty_like(arena.params), np.empty_like(arena.states)) if header.get("best_epoch") else None
     if best is not None:
         targets |= {"best/params": best.params, "best/states": best.states}

@@ -73,6 +73,7 @@ class Layer(ABC):
         macs: multiply-adds of one image's forward pass.
         params: its trained arrays.
         rng: its own generator, for a layer that draws while training.
+        momentum: the weight of a batch in its running statistics, if it keeps any; it may be set.
     """
 
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
@@ -81,6 +82,7 @@ class Layer(ABC):
         self.macs = 0
         self.params: tuple[Param, ...] = ()
         self.rng: np.random.Generator | None = None
+        self.momentum: float | None = None
 
     def initialise(self, rng: np.random.Generator) -> None:  # noqa: B027  # most layers have nothing to draw
         """Draws the params' first values into their views."""

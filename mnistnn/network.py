@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -211,6 +211,33 @@ class Network:
         """Puts back what `snapshot` copied."""
         self.arena.params[...] = snapshot.params
         self.arena.states[...] = snapshot.states
+
+    def estimate_states(self, batches: Iterable[Images]) -> None:
+        """Sets all running statistics to their plain means over the batches, as the weights are now.
+
+        For weights that no training step has seen, such as averaged ones. The batches go through the network as in
+        training, dropout and all; what draws goes on afterwards as if they had not. A network without running
+        statistics takes no batch.
+
+        Shape:
+            batches: (B, 28, 28) each, B ≤ batch_size, in pixel units
+        """
+        if not self.arena.states.size:
+            return
+        norms = [built for built in self.layers.values() if built.momentum is not None]
+        momenta = [built.momentum for built in norms]
+        draws = {name: rng.bit_generator.state for name, rng in self.rngs.items()}
+        self.arena.reset_states()
+        try:
+            for count, images in enumerate(batches, 1):
+                for built in norms:
+                    built.momentum = 1 / count
+                self.forward(images, train=True)
+        finally:
+            for built, momentum in zip(norms, momenta, strict=True):
+                built.momentum = momentum
+            for name, rng in self.rngs.items():
+                rng.bit_generator.state = draws[name]
 
     def fit(
         self,

@@ -28,7 +28,7 @@ WARM_UP: Final = 5
 
 _Key = tuple[str, str]  # a part, and "forward", "backward" or "" where it is neither
 _STEP: Final = ("step", "")
-_BATCHING, _LOSS, _REST = "batching", "softmax + loss", "the rest"
+_BATCHING, _LOSS, _AVERAGE, _REST = "batching", "softmax + loss", "moving average", "the rest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +228,8 @@ def _clocked(trainer: Trainer, clocks: _Clocks) -> Iterator[None]:
         put(batches, "epoch", clocked_epoch)
         put(trainer, "augmenters", augmenters)
         put(trainer, "update", clocks.on((optimizer.name_of(trainer.spec.optimizer), ""), trainer.update))
+        if trainer.average is not None:
+            put(trainer.average, "update", clocks.on((_AVERAGE, ""), trainer.average.update))
         names = plan_names(trainer.network)
         for name, owner in [*zip(names, trainer.network.plan, strict=True), (_LOSS, trainer.loss)]:
             for way in ("forward", "backward"):
@@ -267,6 +269,7 @@ def _parts(trainer: Trainer, rows: list[dict[_Key, float]], batch_size: int) -> 
         parts.append(part(name, layer, products * 2 * layer.macs * batch_size / 1e6))
         input_grad = input_grad or bool(layer.params)
     parts += [part(_LOSS), part(optimizer.name_of(trainer.spec.optimizer))]
+    parts += [part(_AVERAGE)] if trainer.average is not None else []
     rest = step_ms - sum(each.ms for each in parts)
     return [*parts, Part(name=_REST, ms=rest, share=rest / step_ms)]
 

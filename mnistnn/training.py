@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from typing import Annotated, Any, Final
 
 import numpy as np
 
 from mnistnn.augment import build_augmenters
+from mnistnn.averaging import MovingAverage
 from mnistnn.data.batches import Batches
 from mnistnn.data.dataset import Split
 from mnistnn.domains import FloatRange, IntRange
+from mnistnn.epochs import EpochMetrics, evaluate, follow, history_frame
 from mnistnn.errors import Diverged, SpecError, Stopped, nearest
 from mnistnn.losses import SoftmaxCrossEntropy
 from mnistnn.network import IMAGE_SHAPE, Network, Snapshot, child_seed
@@ -22,13 +25,14 @@ from mnistnn.optimizers import State
 from mnistnn.optimizers.adam import Adam
 from mnistnn.registry import augmentation, optimizer, schedule
 from mnistnn.schedules import Constant
-from mnistnn.spec import Spec
-from mnistnn.types import Images, Ints, UInt8s
-
-if TYPE_CHECKING:
-    import pandas
+from mnistnn.spec import Spec, later
+from mnistnn.types import Ints, UInt8s
 
 __all__ = ["EpochMetrics", "Trainer", "TrainingSpec", "evaluate", "follow", "history_frame"]
+
+_STATES_IMAGES: Final = 2000
+"""How many training images the running statistics of averaged weights are estimated from. Those of the weights in
+training come to as much: with a momentum of 0.1 they are worth 19 batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,8 @@ class TrainingSpec(Spec):
     """How a network is trained.
 
     `optimizer` carries the learning rate and `schedule` scales it from step to step. Validation happens each
-    `validate_every` epochs, and after the last.
+    `validate_every` epochs, and after the last. Where `ema` is not 0, it is the decay of a moving average of the
+    weights (see `MovingAverage`), and this average is what is validated and kept; the training goes on with its own.
     """
 
     epochs: Annotated[int, IntRange(1, 1000)] = 5
@@ -46,11 +51,11 @@ class TrainingSpec(Spec):
     label_smoothing: Annotated[float, FloatRange(0.0, 0.5)] = 0.0
     augment: tuple[Any, ...] = ()
     validate_every: Annotated[int, IntRange(1, 1000)] = 1
+    ema: Annotated[float, FloatRange(0.0, 0.9999)] = later(0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values that JSON and TOML can hold."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {
+        return self.written() | {
             "optimizer": optimizer.to_dict(self.optimizer),
             "schedule": schedule.to_dict(self.schedule),
             "augment": [augmentation.to_dict(spec) for spec in self.augment],
@@ -77,39 +82,6 @@ class TrainingSpec(Spec):
         return cls(**given)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochMetrics:
-    """What is known after an epoch. Losses are cross-entropies without label smoothing; accuracies lie in 0 to 1.
-
-    The training figures are means over the epoch's batches as they were trained on: augmented, with dropout, while
-    the weights moved. `val_loss` and `val_accuracy` are None where the epoch was not validated.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    seconds: float
-    images_per_s: float
-    learning_rate: float
-
-
-def evaluate(network: Network, images: Images, labels: Ints) -> tuple[float, float]:
-    """Returns the mean cross-entropy and the accuracy, batch by batch, from logits.
-
-    Shape:
-        images: (N, 28, 28) in pixel units; labels: (N,)
-    """
-    loss = SoftmaxCrossEntropy(network.classes, network.batch_size, dtype=network.arena.dtype)
-    total, correct = 0.0, 0
-    for start in range(0, len(images), network.batch_size):
-        rows = slice(start, start + network.batch_size)
-        total += loss.forward(network.forward(images[rows]), labels[rows]) * len(labels[rows])
-        correct += loss.correct
-    return total / len(images), correct / len(images)
-
-
 class Trainer:
     """A training that can be left after any epoch, saved, and gone on with to the same weights.
 
@@ -131,6 +103,7 @@ class Trainer:
         steps_per_epoch: how many an epoch has.
         images_per_epoch: the images that it goes through.
         best_epoch: the best validated epoch so far; 0 before the first.
+        average: of the weights over the steps so far, if the training has one.
         batches, augmenters, loss, update: what a step is made of, besides the network; a profile puts clocks on them.
     """
 
@@ -164,12 +137,13 @@ class Trainer:
         self.best: Snapshot | None = None
         self.optimizer_state: State = spec.optimizer.init(network.arena)
         self.update: Callable[..., None] = spec.optimizer.update
+        self.average = MovingAverage(network.arena, spec.ema) if spec.ema else None
         self.rngs = {
             "shuffle": np.random.Generator(np.random.PCG64(child_seed(seed, 0))),
             "augment": np.random.Generator(np.random.PCG64(child_seed(seed, 1))),
             **network.rngs,
         }
-        self._monitor = monitor
+        self._monitor, self._seed = monitor, seed
         self.batches = Batches(train, spec.batch_size)
         self.steps_per_epoch = math.ceil(len(train) / spec.batch_size)
         self.images_per_epoch = len(train)
@@ -191,10 +165,9 @@ class Trainer:
             Diverged: a batch's loss was not a finite number.
         """
         while self.epoch < self.spec.epochs:
-            metrics = self._train_epoch(stop)
+            metrics = self._validate(self._train_epoch(stop))
             self.epoch += 1
             self.history.append(metrics)
-            self._keep_best(metrics)
             yield metrics
 
     def replan(self, epochs: int) -> None:
@@ -216,9 +189,36 @@ class Trainer:
         self.spec = replace(self.spec, epochs=epochs)
 
     def restore_best(self) -> None:
-        """Puts the best validated epoch's weights and statistics back into the network, if there was one."""
+        """Puts what the training came to into the network: the best validated epoch's weights and statistics.
+
+        Where no epoch was validated they are the averaged ones, or without an average the last, which are there.
+        """
         if self.best is not None:
             self.network.restore(self.best)
+        elif self.average is not None:
+            with self.averaged() as network:
+                kept = network.snapshot()
+            self.network.restore(kept)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Network]:
+        """Lets the network hold, for as long as the context lasts, the weights that are validated and kept.
+
+        These are the averaged ones, with running statistics of their own: estimated afresh from training images,
+        augmented as in training, by draws that follow from the seed and the step alone. Without an average the network
+        stays as it is.
+        """
+        network, average = self.network, self.average
+        if average is None:
+            yield network
+            return
+        raw = network.snapshot()
+        try:
+            network.arena.params[...] = average.params
+            network.estimate_states(self._some_batches())
+            yield network
+        finally:
+            network.restore(raw)
 
     @property
     def best_metrics(self) -> EpochMetrics | None:
@@ -236,18 +236,12 @@ class Trainer:
             total += self.loss.plain_loss * len(labels)
             correct += self.loss.correct
         seconds = time.perf_counter() - began
-        number = self.epoch + 1
-        val_loss = val_accuracy = None
-        if self._validation and (number % self.spec.validate_every == 0 or number == self.spec.epochs):
-            val_loss, val_accuracy = evaluate(self.network, *self._validation)
-            if not math.isfinite(val_loss):
-                raise Diverged(f"the validation loss is {val_loss} after epoch {number}")
         return EpochMetrics(
-            epoch=number,
+            epoch=self.epoch + 1,
             train_loss=total / self.images_per_epoch,
             train_accuracy=correct / self.images_per_epoch,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_loss=None,
+            val_accuracy=None,
             seconds=seconds,
             images_per_s=self.images_per_epoch / seconds,
             learning_rate=rate,
@@ -255,8 +249,7 @@ class Trainer:
 
     def _train_step(self, images: UInt8s, labels: Ints) -> float:
         """Takes one step and returns its learning rate."""
-        for augmenter in self.augmenters:
-            images = augmenter(images, self.rngs["augment"])
+        images = self._augment(images, self.rngs["augment"])
         network, spec = self.network, self.spec
         loss = self.loss.forward(network.forward(images, train=True), labels)
         if not math.isfinite(loss):
@@ -266,47 +259,42 @@ class Trainer:
         rate = float(spec.optimizer.learning_rate * spec.schedule.factor(self.step, total_steps))
         self.step += 1
         self.update(self.optimizer_state, network.arena, learning_rate=rate, step=self.step)
+        if self.average is not None:
+            self.average.update(self.step)
         return rate
 
-    def _keep_best(self, metrics: EpochMetrics) -> None:
-        """Copies the weights where the epoch is the best so far: a copy, for training goes on changing them."""
-        value = getattr(metrics, self._monitor)
-        if value is None:
-            return
-        best = self.best_metrics
-        if best is not None:
-            known = getattr(best, self._monitor)
-            if not (value < known if self._monitor == "val_loss" else value > known):
-                return
-        self.best_epoch = metrics.epoch
-        self.best = self.network.snapshot()
+    def _augment(self, images: UInt8s, rng: np.random.Generator) -> UInt8s:
+        for augmenter in self.augmenters:
+            images = augmenter(images, rng)
+        return images
 
+    def _some_batches(self) -> Iterator[UInt8s]:
+        """Yields batches of training images for the running statistics of averaged weights; see `averaged`."""
+        rng = np.random.Generator(np.random.PCG64(child_seed(self._seed, 2, self.step)))
+        for images, _ in islice(self.batches.epoch(rng), math.ceil(_STATES_IMAGES / self.spec.batch_size)):
+            yield self._augment(images, rng)
 
-def follow(
-    trainer: Trainer, *, progress: bool = True, stop: Callable[[], bool] = lambda: False
-) -> Iterator[EpochMetrics]:
-    """Runs a training under a tqdm bar of its epochs, where standard error is a terminal, or a notebook's.
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def _validate(self, trained: EpochMetrics) -> EpochMetrics:
+        """Returns an epoch's metrics with those of its validation, and keeps its weights where it is the best so far.
 
-    Args:
-        trainer: what to run.
-        progress: False runs it without a bar.
-        stop: as in `Trainer.fit`.
-    """
-    from tqdm import tqdm
+        They are copied, for training goes on changing them.
+        """
+        number, spec = trained.epoch, self.spec
+        if self._validation is None or (number % spec.validate_every and number != spec.epochs):
+            return trained
+        with self.averaged() as network:
+            loss, accuracy = evaluate(network, *self._validation)
+            if not math.isfinite(loss):
+                raise Diverged(f"the validation loss is {loss} after epoch {number}")
+            metrics = replace(trained, val_loss=loss, val_accuracy=accuracy)
+            if self._is_best(metrics):
+                self.best_epoch, self.best = number, network.snapshot()
+        return metrics
 
-    in_notebook = "ipykernel" in sys.modules  # which shows a bar, but does not call itself a terminal
-    hidden = None if progress and not in_notebook else not progress  # None: tqdm itself looks for the terminal
-    with tqdm(total=trainer.spec.epochs, initial=trainer.epoch, unit="epoch", disable=hidden) as bar:
-        for metrics in trainer.fit(stop):
-            shown = {"loss": metrics.train_loss, "val_loss": metrics.val_loss, "val_acc": metrics.val_accuracy}
-            bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items() if value is not None}, refresh=False)
-            bar.update()
-            yield metrics
-
-
-def history_frame(history: list[EpochMetrics]) -> pandas.DataFrame:
-    """Returns the history as a table, one row an epoch; what was not validated is missing, not forgotten."""
-    import pandas
-
-    names = [field.name for field in fields(EpochMetrics)]
-    return pandas.DataFrame([asdict(metrics) for metrics in history], columns=names)
+    def _is_best(self, metrics: EpochMetrics) -> bool:
+        """Says whether a validated epoch is better than all before it."""
+        if self.best_metrics is None:
+            return True
+        value, known = (getattr(each, self._monitor) for each in (metrics, self.best_metrics))
+        return bool(value < known if self._monitor == "val_loss" else value > known)

@@ -40,10 +40,12 @@ class BatchNorm(Layer):
     long. Sums over the rows are products with a vector of ones, which BLAS does fastest and most exactly.
     """
 
+    momentum: float
+
     def __init__(self, spec: BatchNormSpec, in_shape: Shape, context: BuildContext) -> None:
         super().__init__(in_shape, in_shape)
         channels = in_shape[-1]
-        self.spec = spec
+        self.spec, self.momentum = spec, spec.momentum
         self.gamma = context.param("gamma", (channels,))
         self.beta = context.param("beta", (channels,))
         self.params = (self.gamma, self.beta)
@@ -97,7 +99,7 @@ class BatchNorm(Layer):
 
     def update_running(self, mean: Floats, var: Floats, count: int) -> None:
         """Takes a batch's statistics, over `count` numbers a channel, into the running averages."""
-        momentum, unbiased = self.spec.momentum, count / max(1, count - 1)
+        momentum, unbiased = self.momentum, count / max(1, count - 1)
         self.running_mean.value[...] += momentum * (mean - self.running_mean.value)
         self.running_var.value[...] += momentum * (unbiased * var - self.running_var.value)
 

@@ -38,7 +38,7 @@ KINDS: Final = (
     "drawn_numbers",  # by layers that draw, such as dropout
     "other_numbers",  # that any other layer goes over
     "dense_macs",
-    "vector_numbers",  # of params, grads and the optimizer's vectors, at each step
+    "vector_numbers",  # of params, grads, the optimizer's vectors and a moving average, at each step
     "augmented_images",  # times the augmentations that interpolate nothing
     "warped_images",  # that are resampled, by however many warps
 )
@@ -93,7 +93,7 @@ def epoch_workload(counts: Counts, training: TrainingSpec, images: int) -> Workl
         "steps": steps,
         "images": images,
         "layer_calls": steps * counts["layers"],
-        "vector_numbers": steps * counts["params"] * (2 + len(training.optimizer.vectors)),
+        "vector_numbers": steps * counts["params"] * (2 + len(training.optimizer.vectors) + bool(training.ema)),
         "augmented_images": images * warped.count(False),
         "warped_images": images * warped.count(True),
     }

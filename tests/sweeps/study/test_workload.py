@@ -73,6 +73,7 @@ def test_an_epoch() -> None:
     assert (epoch(640, augment=rest)["augmented_images"], epoch(640, augment=rest)["warped_images"]) == (1280, 0)
     warps = epoch(640, augment=(*rest, Rotation(), Shear()))  # one resampling
     assert (warps["augmented_images"], warps["warped_images"]) == (640, 640)
+    assert epoch(640, ema=0.99)["vector_numbers"] == once["vector_numbers"] * 5 / 4  # and the average
 
 
 def test_every_kind_is_counted_somewhere() -> None:

@@ -1,0 +1,82 @@
+"""Epochs one by one: what is known after each, how it is validated, and all of them as a table or under a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from mnistnn.losses import SoftmaxCrossEntropy
+from mnistnn.network import Network
+from mnistnn.types import Images, Ints
+
+if TYPE_CHECKING:
+    import pandas
+
+    from mnistnn.training import Trainer
+
+__all__ = ["EpochMetrics", "evaluate", "follow", "history_frame"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMetrics:
+    """What is known after an epoch. Losses are cross-entropies without label smoothing; accuracies lie in 0 to 1.
+
+    The training figures are means over the epoch's batches as they were trained on: augmented, with dropout, while
+    the weights moved. `val_loss` and `val_accuracy` are None where the epoch was not validated.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    seconds: float
+    images_per_s: float
+    learning_rate: float
+
+
+def evaluate(network: Network, images: Images, labels: Ints) -> tuple[float, float]:
+    """Returns the mean cross-entropy and the accuracy, batch by batch, from logits.
+
+    Shape:
+        images: (N, 28, 28) in pixel units; labels: (N,)
+    """
+    loss = SoftmaxCrossEntropy(network.classes, network.batch_size, dtype=network.arena.dtype)
+    total, correct = 0.0, 0
+    for start in range(0, len(images), network.batch_size):
+        rows = slice(start, start + network.batch_size)
+        total += loss.forward(network.forward(images[rows]), labels[rows]) * len(labels[rows])
+        correct += loss.correct
+    return total / len(images), correct / len(images)
+
+
+def follow(
+    trainer: Trainer, *, progress: bool = True, stop: Callable[[], bool] = lambda: False
+) -> Iterator[EpochMetrics]:
+    """Runs a training under a tqdm bar of its epochs, where standard error is a terminal, or a notebook's.
+
+    Args:
+        trainer: what to run.
+        progress: False runs it without a bar.
+        stop: as in `Trainer.fit`.
+    """
+    from tqdm import tqdm
+
+    in_notebook = "ipykernel" in sys.modules  # which shows a bar, but does not call itself a terminal
+    hidden = None if progress and not in_notebook else not progress  # None: tqdm itself looks for the terminal
+    with tqdm(total=trainer.spec.epochs, initial=trainer.epoch, unit="epoch", disable=hidden) as bar:
+        for metrics in trainer.fit(stop):
+            shown = {"loss": metrics.train_loss, "val_loss": metrics.val_loss, "val_acc": metrics.val_accuracy}
+            bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items() if value is not None}, refresh=False)
+            bar.update()
+            yield metrics
+
+
+def history_frame(history: list[EpochMetrics]) -> pandas.DataFrame:
+    """Returns the history as a table, one row an epoch; what was not validated is missing, not forgotten."""
+    import pandas
+
+    names = [field.name for field in fields(EpochMetrics)]
+    return pandas.DataFrame([asdict(metrics) for metrics in history], columns=names)
