@@ -12,6 +12,7 @@ from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.dropout import DropoutSpec
 from mnistnn.layers.flatten import FlattenSpec
+from mnistnn.layers.global_avg_pool2d import GlobalAvgPool2DSpec
 from mnistnn.layers.input import InputSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.layers.relu import ReLUSpec
@@ -23,17 +24,21 @@ __all__ = ["Block", "ConvNet"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block(Spec):
-    """`convs` times (convolution, norm, activation), then a pool."""
+    """`convs` times (convolution, norm, activation), then a pool.
+
+    With a `stride` of 2 the last convolution brings the map to half its size, and there is no pool, whatever `pool` is.
+    """
 
     filters: Annotated[int, IntRange(1, 512)] = 32
     kernel: Annotated[int, Choice(3, 5, 7)] = 3
     convs: Annotated[int, IntRange(1, 3)] = 1
+    stride: Annotated[int, Choice(1, 2)] = 1
     pool: Annotated[bool, Choice(True, False)] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvNet(Spec):
-    """Input, the blocks, and a head: flatten, dropout, [dense, norm, activation, dropout,] dense 10.
+    """Input, the blocks, and a head: flatten or global pool, dropout, [dense, norm, activation, dropout,] dense 10.
 
     Attributes:
         blocks: the convolutional part; none at all gives a multi-layer perceptron.
@@ -48,6 +53,7 @@ class ConvNet(Spec):
         dense_dropout: after the hidden dense layer.
         init_scale: multiplies the spread of all first weights.
         scaling: of the pixels; see `InputSpec`.
+        global_pool: whether the head begins with each channel's mean in the place of all pixels of the last maps.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -62,6 +68,7 @@ class ConvNet(Spec):
     dense_dropout: Annotated[float, FloatRange(0.0, 0.9)] = 0.0
     init_scale: Annotated[float, FloatRange(0.01, 10.0)] = 1.0
     scaling: Annotated[str, Choice("unit", "standard", "none")] = "unit"
+    global_pool: Annotated[bool, Choice(True, False)] = False
 
     def network(self, classes: int = 10) -> NetworkSpec:
         """Returns the list of layers. Whether the sizes allow it is seen when the network is built."""
@@ -70,7 +77,7 @@ class ConvNet(Spec):
         for block in self.blocks:
             layers += self._block(block)
         if self.blocks:
-            layers.append(FlattenSpec())
+            layers.append(GlobalAvgPool2DSpec() if self.global_pool else FlattenSpec())
         layers += self._dropout(self.dropout)
         if self.dense_units:
             layers.append(DenseSpec(units=self.dense_units, **self._weights()))
@@ -80,10 +87,12 @@ class ConvNet(Spec):
         return NetworkSpec(tuple(layers))
 
     def _block(self, block: Block) -> Iterator[LayerSpec]:
-        for _ in range(block.convs):
-            yield Conv2DSpec(filters=block.filters, kernel=block.kernel, padding=self.padding, **self._weights())
+        sizes: dict[str, Any] = {"filters": block.filters, "kernel": block.kernel, "padding": self.padding}
+        for number in range(1, block.convs + 1):
+            stride = block.stride if number == block.convs else 1
+            yield Conv2DSpec(**sizes, stride=stride, **self._weights())
             yield from self._after_weights()
-        if block.pool:
+        if block.pool and block.stride == 1:
             yield self.pooling
         if self.extra is not None:
             yield self.extra

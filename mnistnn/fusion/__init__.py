@@ -36,6 +36,8 @@ __all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "FusedInputDense"
 def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
     """Returns the layers with each run of convolution, [norm,] ReLU[, 2×2 pool] replaced by one that does its work.
 
+    A strided convolution stays as it is: it has a quarter of the products, and no pool's work to save.
+
     Args:
         layers: of a network, in order, built and allocated; the fused layers work on their params.
         context: of the layers; the bytes of the fused ones' buffers are added to its own.
@@ -49,7 +51,7 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
     while rest:
         conv = rest.pop(0)
         norm = _first(rest, BatchNorm)
-        if not isinstance(conv, Conv2D) or not _first(rest[1:] if norm else rest, ReLU):
+        if not isinstance(conv, Conv2D) or conv.stride > 1 or not _first(rest[1:] if norm else rest, ReLU):
             plan.append(conv)
             continue
         del rest[: 2 if norm else 1]

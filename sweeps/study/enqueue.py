@@ -187,8 +187,11 @@ def _why_unmet(wish: Wish, values: Mapping[str, Any]) -> str:
         if values.get(f"{spec}.{USE}") is False:
             beside = f"{spec}.{USE}"
     elif field_name in BLOCK and number.isdigit():
-        if field_name == "pool" and int(number) <= values["blocks"]:
-            return f"{wish} cannot be, for what comes to that pool is too small"
+        if field_name in ("pool", "stride") and int(number) <= values["blocks"]:
+            stride = values[f"stride_{number}"]
+            if stride > 1 and field_name == "pool":
+                return f"{wish} is of no use beside stride_{number}={stride}"
+            return f"{wish} cannot be, for what comes to that {field_name} is too small"
         beside = "blocks"
     elif name in NEEDS:
         beside = next((need for need in NEEDS[name] if not values[need]), None)

@@ -12,7 +12,7 @@ from sweeps.study.augmented import used
 __all__ = ["architecture_label", "bare_names", "block_columns", "plain_columns", "run_name"]
 
 _SHORT: Final = {"batch_norm": "bn"}
-_PLURAL: Final = {"kernel": "kernels", "pool": "pools"}
+_PLURAL: Final = {"kernel": "kernels", "pool": "pools", "stride": "strides"}
 
 
 def architecture_label(values: Mapping[str, Any]) -> str:
@@ -21,6 +21,8 @@ def architecture_label(values: Mapping[str, Any]) -> str:
     for name in ("norm", "activation", "pooling", "extra"):
         if values.get(name, NONE) not in (NONE, slots()[name].default):
             words.append(_SHORT.get(values[name], values[name]))
+    if values.get("global_pool"):
+        words.append("global pool")
     if values["dense_units"]:
         words.append(f"dense {values['dense_units']}")
     return " ".join(words) or "linear"
@@ -41,7 +43,10 @@ def _blocks(values: Mapping[str, Any]) -> list[str]:
     words = ["conv", "-".join(f"{f}x{n}" if n > 1 else f for f, n in zip(filters, convs, strict=True))]
     words.append("k" + "-".join(kernels[:1] if len(set(kernels)) == 1 else kernels))
     pooled = [str(i) for i in numbers if values[f"pool_{i}"]]
-    if len(pooled) < len(numbers):
+    strided = [str(i) for i in numbers if values[f"stride_{i}"] > 1]
+    if strided:
+        words.append(f"strided {','.join(strided)}")
+    if len(pooled) + len(strided) < len(numbers):
         words.append(f"pool {','.join(pooled)}" if pooled else "no pool")
     if values["padding"] != NET_DEFAULTS["padding"]:
         words.append(values["padding"])

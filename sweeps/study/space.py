@@ -36,16 +36,20 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "pooling": ("blocks",),
     "extra": ("blocks",),
     "block_dropout": ("blocks",),
+    "global_pool": ("blocks",),
     "dense_dropout": ("dense_units",),
     "activation": ("blocks", "dense_units"),
     "norm": ("blocks", "dense_units"),
 }
 _SMALLEST_POOLED = 4
+_HALVING = ("stride", "pool")  # of a block
 
 # What a worker takes besides its network: Python, NumPy, Optuna and the pages of the images that it has read.
 _WORKER_MB = 130
 # Vectors as long as the params, besides those of the network: the optimizer's two, the best epoch's copy.
 _EXTRA_VECTORS = 3
+# And those of a training with a moving average: this, and the training's own params while it is validated.
+_AVERAGE_VECTORS = 2
 
 
 class Space:
@@ -147,20 +151,24 @@ class Space:
         return values
 
     def _walk_blocks(self, values: Values, ask: Callable[[str], None]) -> None:
-        """Asks for each block, and whether it pools only where a map is large enough."""
+        """Asks for each block, and whether it strides or pools only where a map is large enough; one of both is it."""
         side = IMAGE_SHAPE[0]
         size = values.get(f"{values.get('pooling')}.size", 2)
         for number in range(1, values["blocks"] + 1):
             for name in BLOCK:
-                if name != "pool":
+                if name not in _HALVING:
                     ask(f"{name}_{number}")
             if values["padding"] == "valid":
                 side -= values[f"convs_{number}"] * (values[f"kernel_{number}"] - 1)
-            if side >= max(_SMALLEST_POOLED, size):
-                ask(f"pool_{number}")
-            else:
-                values[f"pool_{number}"] = False
-            if values[f"pool_{number}"]:
+            stride, pool = (f"{name}_{number}" for name in _HALVING)
+            values |= {stride: 1, pool: False}
+            if side >= _SMALLEST_POOLED:
+                ask(stride)
+            if values[stride] > 1:
+                side = (side - 1) // values[stride] + 1
+            elif side >= max(_SMALLEST_POOLED, size):
+                ask(pool)
+            if values[pool]:
                 side //= size
 
     def convnet(self, values: Mapping[str, Any]) -> ConvNet:
@@ -224,7 +232,8 @@ class Space:
         except SpecError as error:
             return f"shape: {error}", None
         counts = image_counts(network)
-        memory_mb = _WORKER_MB + (network.nbytes + _EXTRA_VECTORS * network.arena.params.nbytes) / 1e6
+        vectors = _EXTRA_VECTORS + (_AVERAGE_VECTORS if values.get("ema") else 0)
+        memory_mb = _WORKER_MB + (network.nbytes + vectors * network.arena.params.nbytes) / 1e6
         costs = {"macs": network.macs, "params": network.param_count, "memory_mb": round(memory_mb)}
         for name, cost in costs.items():
             limit = getattr(self._limits, name)
@@ -297,4 +306,4 @@ def _costs(name: str, values: Mapping[str, Any]) -> bool:
     spec, _, field = name.partition(".")
     if field:
         return spec not in (values["optimizer"], values["schedule"], *values["augment"].split("+"))
-    return name == "batch_size" or name not in (*TRAINING, "optimizer", "schedule", AUGMENT.name)
+    return name in ("batch_size", "ema") or name not in (*TRAINING, "optimizer", "schedule", AUGMENT.name)

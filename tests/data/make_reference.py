@@ -2,8 +2,8 @@
 
     python tests/data/make_reference.py
 
-writes `tests/data/reference/{layers,losses,optimizers,schedules,conv2}.npz`. Arrays are in this project's layout: maps
-(B, H, W, C), convolution weights (k, k, C, filters), dense weights (inputs, units).
+writes `tests/data/reference/{layers,losses,optimizers,schedules,conv2,averaged,strided}.npz`. Arrays are in this
+project's layout: maps (B, H, W, C), convolution weights (k, k, C, filters), dense weights (inputs, units).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def main() -> None:
     write("optimizers", optimizers())
     write("schedules", schedules())
     write("conv2", conv2())
+    write("averaged", averaged())
+    write("strided", strided())
 
 
 def write(name: str, arrays: dict[str, Any]) -> None:
@@ -90,6 +92,31 @@ def layers() -> dict[str, Any]:
         "relu": (nn.ReLU(), torch.randn(5, 11)),
         "sigmoid": (nn.Sigmoid(), 10 * torch.randn(5, 11)),
     }
+    return judged(cases)
+
+
+def strided() -> dict[str, Any]:
+    """The same of what leaves out rows and columns, and of the mean of whole maps."""
+    return judged(
+        {
+            "conv2d_same3_stride2": (nn.Conv2d(4, 5, 3, stride=2, padding=1), torch.randn(3, 7, 8, 4)),
+            "conv2d_same5_stride2": (nn.Conv2d(2, 5, 5, stride=2, padding=2), torch.randn(3, 8, 9, 2)),
+            "conv2d_valid3_stride2": (nn.Conv2d(3, 5, 3, stride=2), torch.randn(3, 7, 10, 3)),
+            "conv2d_valid5_stride3": (nn.Conv2d(6, 5, 5, stride=3), torch.randn(3, 9, 12, 6)),
+            "global_avg_pool2d": (Means(), torch.randn(3, 5, 6, 4)),
+        }
+    )
+
+
+class Means(nn.Module):
+    """Each channel's mean, as (B, C, 1, 1)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.adaptive_avg_pool2d(x, 1)
+
+
+def judged(cases: dict[str, tuple[nn.Module, torch.Tensor]]) -> dict[str, Any]:
+    """Each case's output and gradients, for its input and a drawn output gradient."""
     arrays: dict[str, Any] = {}
     for case, (module, given) in cases.items():
         for parameter in module.parameters():
@@ -165,6 +192,18 @@ def schedules() -> dict[str, Any]:
     lr = torch.optim.lr_scheduler
     return {
         "cosine": rates(lambda optimizer: lr.CosineAnnealingLR(optimizer, T_max=40, eta_min=0.1), 40),
+        "cosine_cycles": rates(lambda optimizer: lr.CosineAnnealingWarmRestarts(optimizer, T_0=10, eta_min=0.1), 40),
+        "cosine_warmup": rates(
+            lambda optimizer: lr.SequentialLR(
+                optimizer,
+                [
+                    lr.LinearLR(optimizer, start_factor=1 / 8, total_iters=7),
+                    lr.CosineAnnealingLR(optimizer, T_max=32, eta_min=0.1),
+                ],
+                milestones=[8],
+            ),
+            40,
+        ),
         "step": rates(lambda optimizer: lr.StepLR(optimizer, step_size=10, gamma=0.3), 30),
         "one_cycle_10": rates(lambda optimizer: lr.OneCycleLR(optimizer, 1.0, total_steps=10), 10),
         "one_cycle_37": rates(lambda optimizer: lr.OneCycleLR(optimizer, 1.0, total_steps=37), 37),
@@ -200,11 +239,14 @@ class Conv2(nn.Module):
         }
 
 
-def conv2() -> dict[str, Any]:
-    """Ten training steps by Adam on drawn pictures, from drawn weights.
+def ten_steps(after: Callable[[Conv2], object]) -> tuple[Conv2, torch.Tensor, torch.Tensor]:
+    """Ten training steps by Adam on drawn pictures, from drawn weights: the net, the pictures and the losses.
 
     `RandomState`'s streams are frozen by NumPy's promise: the test that reads this (test_against_torch.py) draws the
     same weights and pictures again, so that they need not be stored.
+
+    Args:
+        after: called with the net before the first step, and after each.
     """
     net = Conv2()
     draws = np.random.RandomState(4)
@@ -214,24 +256,53 @@ def conv2() -> dict[str, Any]:
     images = np.zeros((STEPS, BATCH, 28, 28))  # drawn inside, blank around: blank squares have four maxima
     images[:, :, 6:22, 8:20] = draws.randint(0, 256, (STEPS, BATCH, 16, 12))
     labels = torch.from_numpy(draws.randint(0, 10, (STEPS, BATCH)))
-
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    arrays: dict[str, Any] = {}
     found = []
+    after(net)
     for step in range(STEPS):
         loss = nn.functional.cross_entropy(net(torch.from_numpy(images[step])), labels[step], label_smoothing=0.05)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         found.append(loss.detach())
-    arrays["losses"] = torch.stack(found)
+        after(net)
+    return net, torch.from_numpy(images), torch.stack(found)
+
+
+def what_it_learnt(net: Conv2, images: torch.Tensor) -> dict[str, Any]:
+    """Some of each of the net's params, its norms' statistics, and its answer to a batch."""
+    arrays: dict[str, Any] = {}
     for name, weight in net.ours().items():
         arrays[name] = weight.detach().reshape(-1)[:: max(1, weight.numel() // 200)]
     for layer in ("batch_norm_1", "batch_norm_2", "batch_norm_3"):
         for name in ("running_mean", "running_var"):
             arrays[f"{layer}/{name}"] = getattr(getattr(net, layer), name)
-    arrays["logits"] = net.eval()(torch.from_numpy(images[0]))
+    arrays["logits"] = net.eval()(images[0])
     return arrays
+
+
+def conv2() -> dict[str, Any]:
+    """What ten steps come to."""
+    net, images, losses = ten_steps(lambda net: None)
+    return {"losses": losses, **what_it_learnt(net, images)}
+
+
+def averaged() -> dict[str, Any]:
+    """The same of the weights' moving average, its norms' statistics estimated afresh from the ten batches."""
+    models: list[torch.optim.swa_utils.AveragedModel] = []
+
+    def average(mean: torch.Tensor, new: torch.Tensor, count: Any) -> torch.Tensor:
+        decay = min(0.5, (1 + int(count)) / (10 + int(count)))
+        return decay * mean + (1 - decay) * new
+
+    def take_in(net: Conv2) -> None:
+        if not models:
+            models.append(torch.optim.swa_utils.AveragedModel(net, avg_fn=average))
+        models[0].update_parameters(net)
+
+    _, images, _ = ten_steps(take_in)
+    torch.optim.swa_utils.update_bn(images, models[0])
+    return what_it_learnt(models[0].module, images)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from mnistnn.arena import Arena
+from mnistnn.averaging import MovingAverage
 from mnistnn.layer import Layer, LayerSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.dropout import DropoutSpec
+from mnistnn.layers.global_avg_pool2d import GlobalAvgPool2DSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.layers.relu import ReLUSpec
 from mnistnn.layers.sigmoid import SigmoidSpec
@@ -44,6 +46,13 @@ LAYERS: dict[str, LayerSpec] = {
     "relu": ReLUSpec(),
     "sigmoid": SigmoidSpec(),
 }
+STRIDED: dict[str, LayerSpec] = {
+    "conv2d_same3_stride2": Conv2DSpec(filters=5, kernel=3, stride=2),
+    "conv2d_same5_stride2": Conv2DSpec(filters=5, kernel=5, stride=2),
+    "conv2d_valid3_stride2": Conv2DSpec(filters=5, kernel=3, padding="valid", stride=2),
+    "conv2d_valid5_stride3": Conv2DSpec(filters=5, kernel=5, padding="valid", stride=3),
+    "global_avg_pool2d": GlobalAvgPool2DSpec(),
+}
 
 
 def reference(name: str) -> dict[str, NDArray[Any]]:
@@ -51,10 +60,12 @@ def reference(name: str) -> dict[str, NDArray[Any]]:
         return {key: file[key] for key in file.files}
 
 
-@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("case", [*LAYERS, *STRIDED])
 def test_a_layers_output_and_gradients(case: str, build_layer: Callable[..., tuple[Layer, Arena]]) -> None:
-    known = {key.split(".")[1]: value for key, value in reference("layers").items() if key.split(".")[0] == case}
-    layer, arena = build_layer(LAYERS[case], known["x"].shape[1:], max_batch=len(known["x"]))
+    spec, file = (LAYERS[case], "layers") if case in LAYERS else (STRIDED[case], "strided")
+    known = {key.split(".")[1]: value for key, value in reference(file).items() if key.split(".")[0] == case}
+    known = {name: value.squeeze((1, 2)) if value.shape[1:3] == (1, 1) else value for name, value in known.items()}
+    layer, arena = build_layer(spec, known["x"].shape[1:], max_batch=len(known["x"]))
     named = {name.split("/")[1]: param for name, param in arena.named().items()}
     for name, param in named.items():
         if not name.startswith("running"):
@@ -115,6 +126,8 @@ def test_ten_steps_of_an_optimizer(name: str, decay: float) -> None:
     ("case", "spec"),
     [
         ("cosine", Cosine(end=0.1)),
+        ("cosine_cycles", Cosine(end=0.1, cycles=4)),
+        ("cosine_warmup", Cosine(end=0.1, warmup=0.2)),
         ("step", Step(drops=2, gamma=0.3)),
         ("one_cycle_10", OneCycle()),
         ("one_cycle_37", OneCycle()),
@@ -125,12 +138,10 @@ def test_a_schedule(case: str, spec: ScheduleSpec) -> None:
     np.testing.assert_allclose([spec.factor(step, len(known)) for step in range(len(known))], known, **CLOSE)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_ten_training_steps_of_conv2(fused: bool) -> None:
-    known = reference("conv2")
+def ten_steps(fused: bool, after: Callable[[Network, int], object]) -> tuple[Network, NDArray[Any], list[float]]:
+    """Trains as the script does; returns the network, the batches and the losses."""
     layers = tuple(spec for spec in preset("conv2").network.layers if not isinstance(spec, DropoutSpec))
     net = Network(NetworkSpec(layers), batch_size=8, dtype=np.float64, fused=fused)
-    named = net.arena.named()
     draws = np.random.RandomState(4)  # frozen streams: the script draws the same
     order = ("conv2d_1", "batch_norm_1", "conv2d_2", "batch_norm_2", "dense_1", "batch_norm_3", "dense_2")
     for layer in order:
@@ -143,13 +154,43 @@ def test_ten_training_steps_of_conv2(fused: bool) -> None:
 
     loss, adam = SoftmaxCrossEntropy(10, 8, label_smoothing=0.05, dtype=np.float64), Adam()
     state, losses = adam.init(net.arena), []
+    after(net, 0)
     for step in range(10):
         losses.append(loss.forward(net.forward(images[step], train=True), labels[step]))
         net.backward(loss.backward())
         adam.update(state, net.arena, learning_rate=1e-3, step=step + 1)
-    np.testing.assert_allclose(losses, known["losses"], **CLOSE)
+        after(net, step + 1)
+    return net, images, losses
+
+
+def check_what_it_learnt(net: Network, images: NDArray[Any], known: dict[str, NDArray[Any]]) -> None:
+    named = net.arena.named()
     assert {*known} - {"losses", "logits"} == {*named}
     for name, param in named.items():
         stride = max(1, param.size // 200) if "running" not in name else 1
         np.testing.assert_allclose(param.value.reshape(-1)[::stride], known[name], **CLOSE, err_msg=name)
     np.testing.assert_allclose(net.forward(images[0]), known["logits"], **CLOSE)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_ten_training_steps_of_conv2(fused: bool) -> None:
+    known = reference("conv2")
+    net, images, losses = ten_steps(fused, lambda net, step: None)
+    np.testing.assert_allclose(losses, known["losses"], **CLOSE)
+    check_what_it_learnt(net, images, known)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_average_of_their_weights_and_its_own_statistics(fused: bool) -> None:
+    averages: list[MovingAverage] = []
+
+    def take_in(net: Network, step: int) -> None:
+        if step == 0:
+            averages.append(MovingAverage(net.arena, 0.5))
+        else:
+            averages[0].update(step)
+
+    net, images, _ = ten_steps(fused, take_in)
+    net.arena.params[...] = averages[0].params
+    net.estimate_states(images)
+    check_what_it_learnt(net, images, reference("averaged"))

@@ -38,6 +38,21 @@ def test_all_of_it_in_order() -> None:
     assert kinds(net.network()) == ["input", *conv, *conv, "max_pool2d", "dropout", *conv, "dropout", *head]
 
 
+def test_a_strided_block_has_no_pool_and_strides_last() -> None:
+    net = ConvNet(blocks=(Block(convs=2, stride=2), Block()), dense_units=8).network()
+    pair = ["conv2d", "relu"]
+    assert kinds(net) == ["input", *pair, *pair, *pair, "max_pool2d", "flatten", "dense", "relu", "dense"]
+    assert [part.stride for part in net.layers if hasattr(part, "stride")] == [1, 2, 1]
+    assert Network(net).layers["flatten_1"].in_shape == (7, 7, 32)
+
+
+def test_a_global_pool_takes_the_place_of_flatten() -> None:
+    net = ConvNet(blocks=(Block(filters=6),), global_pool=True, dropout=0.1).network()
+    assert kinds(net) == ["input", "conv2d", "relu", "max_pool2d", "global_avg_pool2d", "dropout", "dense"]
+    assert Network(net).layers["dense_1"].in_shape == (6,)
+    assert kinds(ConvNet(global_pool=True).network()) == ["input", "dense"]  # without maps there is none
+
+
 def test_weights_begin_by_what_follows_them() -> None:
     relu = ConvNet(blocks=(Block(),), dense_units=8, init_scale=0.5).network().layers
     sigmoid = ConvNet(blocks=(Block(),), dense_units=8, activation=SigmoidSpec()).network().layers
@@ -52,7 +67,16 @@ def test_a_bias_before_a_norm_would_be_taken_off_again() -> None:
 
 
 @given(
-    st.lists(st.builds(Block, filters=st.integers(1, 4), convs=st.integers(1, 2), pool=st.booleans()), max_size=3),
+    st.lists(
+        st.builds(
+            Block,
+            filters=st.integers(1, 4),
+            convs=st.integers(1, 2),
+            pool=st.booleans(),
+            stride=st.sampled_from([1, 1, 2]),
+        ),
+        max_size=3,
+    ),
     st.sampled_from(["same", "valid"]),
     st.integers(0, 5),
 )
@@ -63,7 +87,10 @@ def test_what_is_possible_builds_and_what_is_not_is_said(blocks: list[Block], pa
     for block in blocks:
         side -= 2 * block.convs if padding == "valid" else 0
         possible = possible and side >= 1
-        side = side // 2 if block.pool else side
+        if block.stride > 1:
+            side = (side + 1) // 2
+        elif block.pool:
+            side //= 2
         possible = possible and side >= 1
     if possible:
         assert Network(spec, batch_size=2).classes == 10

@@ -32,6 +32,7 @@ BLOCK = st.fixed_dictionaries(
         "bias": st.booleans(),
         "norm": st.booleans(),
         "pool": st.booleans(),
+        "stride": st.sampled_from([1, 1, 2]),
     }
 )
 
@@ -40,7 +41,7 @@ def layers_of(blocks: list[dict[str, object]]) -> NetworkSpec:
     layers: list[LayerSpec] = [InputSpec()]
     for block in blocks:
         sizes = {name: block[name] for name in ("filters", "kernel", "padding", "bias")}
-        layers.append(Conv2DSpec(**sizes))
+        layers.append(Conv2DSpec(**sizes, stride=block.get("stride", 1)))
         layers += [BatchNormSpec()] if block["norm"] else []
         layers.append(ReLUSpec())
         layers += [MaxPool2DSpec()] if block["pool"] else []
@@ -176,6 +177,9 @@ def test_plan_takes_only_what_it_knows() -> None:
         "Flatten",
         "Dense",
     ]
+    strided = NetworkSpec((InputSpec(), Conv2DSpec(stride=2), BatchNormSpec(), ReLUSpec(), FlattenSpec()))
+    kinds = [type(layer).__name__ for layer in Network(strided).plan]
+    assert kinds == ["Input", "Conv2D", "BatchNorm", "ReLU", "Flatten"]
     first = NetworkSpec((InputSpec(), Conv2DSpec(), BatchNormSpec(), ReLUSpec(), MaxPool2DSpec(), FlattenSpec()))
     assert type(Network(first).plan[1]) is FusedInputConvNorm
 

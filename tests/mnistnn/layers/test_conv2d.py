@@ -14,15 +14,15 @@ from mnistnn.layers.conv2d import Conv2DSpec
 Build = Callable[..., Any]
 
 
-def slowly(x: Any, weight: Any, bias: Any, pad: int) -> Any:
-    """The definition, one output at a time."""
+def slowly(x: Any, weight: Any, bias: Any, pad: int, stride: int) -> Any:
+    """The definition, one output at a time, of which a stride leaves some out."""
     k, _, _, filters = weight.shape
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     rows, columns = padded.shape[1] - k + 1, padded.shape[2] - k + 1
     y = np.empty((len(x), rows, columns, filters))
     for b, i, j, f in np.ndindex(y.shape):
         y[b, i, j, f] = (padded[b, i : i + k, j : j + k] * weight[..., f]).sum() + bias[f]
-    return y
+    return y[:, ::stride, ::stride]
 
 
 @given(
@@ -32,26 +32,28 @@ def slowly(x: Any, weight: Any, bias: Any, pad: int) -> Any:
     st.integers(1, 3),
     st.sampled_from([1, 3, 5]),
     st.sampled_from(["same", "valid"]),
+    st.integers(1, 3),
 )
 def test_it_is_the_definition(
-    build_layer: Build, height: int, width: int, channels: int, filters: int, kernel: int, padding: str
+    build_layer: Build, height: int, width: int, channels: int, filters: int, kernel: int, padding: str, stride: int
 ) -> None:
-    spec = Conv2DSpec(filters=filters, kernel=kernel, padding=padding)
+    spec = Conv2DSpec(filters=filters, kernel=kernel, padding=padding, stride=stride)
     layer, arena = build_layer(spec, (height, width, channels), max_batch=2)
     named = arena.named()
     x = np.random.default_rng(0).standard_normal((2, height, width, channels))
     pad = kernel // 2 if padding == "same" else 0
-    expected = slowly(x, named["layer/weight"].value, named["layer/bias"].value, pad)
+    expected = slowly(x, named["layer/weight"].value, named["layer/bias"].value, pad, stride)
     np.testing.assert_allclose(layer.forward(x, train=False), expected, atol=1e-12)
     assert layer.out_shape == expected.shape[1:]
     assert layer.macs == np.prod(layer.out_shape) * kernel * kernel * channels
 
 
-def test_a_batch_of_many_chunks_equals_its_images(build_layer: Build) -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_batch_of_many_chunks_equals_its_images(build_layer: Build, stride: int) -> None:
     """Patches are made for a few images at a time; where the chunks meet nothing may show."""
-    layer, arena = build_layer(Conv2DSpec(filters=4, kernel=5), (28, 28, 8), max_batch=13)
+    layer, arena = build_layer(Conv2DSpec(filters=4, kernel=5, stride=stride), (28, 28, 8), max_batch=13)
     x = np.random.default_rng(0).standard_normal((13, 28, 28, 8))
-    dy = np.random.default_rng(1).standard_normal((13, 28, 28, 4))
+    dy = np.random.default_rng(1).standard_normal((13, *layer.out_shape))
     y = layer.forward(x, train=True).copy()
     dx, grads = layer.backward(dy.copy()).copy(), arena.grads.copy()
     summed = np.zeros_like(grads)
@@ -90,3 +92,21 @@ def test_what_does_not_fit_is_refused(
 def test_even_kernels_are_refused() -> None:
     with pytest.raises(SpecError, match="kernel"):
         Conv2DSpec(kernel=4)
+
+
+def test_a_warm_strided_step_takes_next_to_no_memory(
+    build_layer: Build, warm_peak: Callable[[Callable[[], object]], int]
+) -> None:
+    layer, _ = build_layer(Conv2DSpec(stride=2), (14, 14, 32), max_batch=64, dtype=np.float32)
+    x, dy = np.ones((64, 14, 14, 32), np.float32), np.ones((64, 7, 7, 32), np.float32)
+
+    def step() -> None:
+        layer.forward(x, train=True)
+        layer.backward(dy)
+
+    assert warm_peak(step) < 72 * 1024  # NumPy's own 64 KiB; the layer's arrays would be hundreds
+
+
+def test_a_stride_of_one_is_written_as_before_there_were_others() -> None:
+    assert "stride" not in Conv2DSpec().written()
+    assert Conv2DSpec(stride=2).written()["stride"] == 2

@@ -43,6 +43,14 @@ def test_labels_say_what_is_unusual() -> None:
     assert space.architecture(space.values({}, {"blocks": 0})) == "linear"
 
 
+def test_labels_say_what_halves_a_map_in_the_place_of_a_pool() -> None:
+    space = Space(config(fixed={"blocks": 3, "stride_2": 2, "global_pool": True, "dense_units": 64}))
+    assert space.architecture(space.values({})) == "conv 32-32-32 k3 strided 2 global pool dense 64"
+    assert "k3 strided 1,2,3 global" in space.architecture(space.values({}, {"stride_1": 2, "stride_3": 2}))
+    assert "k3 strided 2 pool 3 global" in space.architecture(space.values({}, {"pool_1": False}))
+    assert space.plain(space.values({}))["strides"] == "1-2-1"
+
+
 def test_plain_names_have_one_column_for_a_thing() -> None:
     space = shipped(EXAMPLE)
     plain = space.plain(space.values(*space.preset_values("conv2")))

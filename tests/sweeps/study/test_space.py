@@ -123,6 +123,46 @@ def test_a_block_pools_only_where_the_map_is_large_enough() -> None:
     assert [pooled for _, _, pooled in walk("same", False)] == [False] * 4
 
 
+def test_a_block_that_strides_is_not_asked_for_a_pool() -> None:
+    space = Space(config(fixed={"blocks": 4, "kernel": 3}, search={"pool": [True, False], "stride": [1, 2]}))
+
+    def walk(*strides: int) -> tuple[list[str], Values]:
+        asked: list[str] = []
+
+        def suggest(name: str, domain: Domain) -> Any:
+            asked.append(name)
+            return strides[int(name[-1]) - 1] if name.startswith("stride") else True
+
+        return asked, space.walk(suggest)
+
+    asked, values = walk(2, 1, 2, 1)  # 28 14 7 4 2
+    assert asked == ["stride_1", "stride_2", "pool_2", "stride_3", "stride_4", "pool_4"]
+    assert [values[f"pool_{i}"] for i in range(1, 5)] == [False, True, False, True]
+    assert [block.stride for block in space.convnet(values).blocks] == [2, 1, 2, 1]
+    asked, values = walk(1, 1, 1, 2)  # 28 14 7 3, which is too small for either
+    assert "stride_4" not in asked
+    assert (values["stride_4"], values["pool_4"]) == (1, False)
+    assert space.impossible(values) is None
+
+
+def test_a_global_pool_is_asked_for_where_there_are_maps() -> None:
+    space = Space(config(search={"blocks": [0, 1], "global_pool": [True, False]}))
+    with_maps, without = ({"blocks": count, "global_pool": True} for count in (1, 0))
+    assert space.convnet(space.values(with_maps)).global_pool
+    assert "global_pool" not in space.values(without)
+
+
+def test_an_average_of_the_weights_takes_memory() -> None:
+    values = {"blocks": 0, "dense_units": 2048}
+    space = Space(config(fixed=values, search={"ema": [0.0, 0.99]}))
+    params = Network(space.recipe(space.values({"ema": 0.0})).network, batch_size=1, initialise=False).arena.params
+    limited = Space(config(fixed=values, search={"ema": [0.0, 0.99]}, limits={"memory_mb": 1}))
+    found = [str(limited.impossible(limited.values({"ema": ema}))) for ema in (0.0, 0.99)]
+    without, averaged = (int(reason.split(":")[1].split()[0]) for reason in found)
+    assert averaged - without == pytest.approx(2 * params.nbytes / 1e6, abs=1)
+    assert space.recipe(space.values({"ema": 0.99})).training.ema == 0.99
+
+
 def test_what_is_said_of_one_block_goes_before_what_is_said_of_all() -> None:
     space = Space(config(fixed={"blocks": 2, "filters": 8, "filters_2": 16, "kernel": 5}))
     values = space.values({})
