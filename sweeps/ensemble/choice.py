@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnistnn.errors import CheckpointError
 from mnistnn.metrics import cross_entropy
+from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.evidence import Evidence, Reader, join
 from sweeps.ensemble.members import FINAL, STAGES, Member, Trial, best_members, finished_trials, member_of
@@ -165,6 +165,6 @@ def _losses(finished: Mapping[int, Trial], reader: Reader) -> dict[int, float]:
     return losses
 
 
-def _with_loss(member: Member, labels: NDArray[np.int64], probs: NDArray[np.float32]) -> Member:
+def _with_loss(member: Member, labels: Ints, probs: Floats) -> Member:
     """Returns a member with the loss that its trial did not record: one of the final stage is not validated."""
     return member if np.isfinite(member.val_loss) else replace(member, val_loss=cross_entropy(labels, probs))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.errors import nearest
-from sweeps.ensemble.evaluate import label_losses
+from mnistnn.types import Floats, Ints
 from sweeps.ensemble.evidence import Evidence
+from sweeps.ensemble.temperature import fit_temperature
 from sweeps.errors import ConfigError
 
 __all__ = [
@@ -59,7 +60,7 @@ def simplex_weights(evidence: Evidence) -> NDArray[np.float64]:
 
     count = len(evidence.probs)
     start = np.ones(count + 1)  # equal weights, temperature 1
-    bounds = [(0.0, None)] * count + [(0.1, 10.0)]
+    bounds = [(0.0, None)] * count + [(0.05, 20.0)]
     found = minimize(_calibrated_loss, start, args=(evidence,), jac=True, method="L-BFGS-B", bounds=bounds)
     weights = found.x[:count]
     if not weights.sum() > 0:
@@ -103,7 +104,7 @@ def _calibrated_loss(values: NDArray[np.float64], evidence: Evidence) -> tuple[f
     return loss, np.array([*by_weights, by_inverse])
 
 
-def greedy_weights(evidence: Evidence) -> NDArray[np.float64]:
+def greedy_weights(evidence: Evidence, temperature: float | None = None) -> NDArray[np.float64]:
     """Chooses members one by one, with replacement, as long as the average's loss falls.
 
     The start is that prefix of the list whose mean has the least loss; a start from nothing would take whichever
@@ -112,38 +113,60 @@ def greedy_weights(evidence: Evidence) -> NDArray[np.float64]:
 
     Args:
         evidence: of the members, the best first.
+        temperature: the average's, by which its loss is taken; by default that of the plain mean. Without one the
+            surest members would be chosen, however often they are wrong.
 
     Returns:
         The members' weights, which sum to one; zero where a member was not chosen.
 
     Shape: → (M,)
     """
-    # The loss of an average needs only what each member gives to the right class.
-    given, seen = evidence.given(), evidence.seen.astype(np.float64)  # (M, N)
-    fallback = given.sum(axis=0) / seen.sum(axis=0)  # of the images that nobody chosen has seen
-    sizes = np.arange(1, len(given) + 1)
-    prefix_losses = np.array(
-        [_loss(total, count, fallback) for total, count in zip(given.cumsum(axis=0), seen.cumsum(axis=0), strict=True)]
-    )
-    start = int(prefix_losses.argmin())
-    counts = (sizes <= start + 1).astype(np.int64)
-    total, weight, best = given[: start + 1].sum(axis=0), seen[: start + 1].sum(axis=0), prefix_losses[start]
+    plain = evidence.combine(mean_weights(evidence))
+    inverse = np.float32(1 / (temperature or fit_temperature(evidence.labels, plain)))
+    fallback = _losses(plain, evidence.labels, inverse)  # of the images that nobody chosen has seen
+    # A member changes the average on the images that it has seen, and nowhere else.
+    places: list[Any] = [slice(None) if seen.all() else np.flatnonzero(seen) for seen in evidence.seen]
+    total, count, losses = np.zeros_like(plain), np.zeros(len(plain), np.float32), fallback.copy()
+
+    def with_one_more(member: int) -> NDArray[np.float32]:
+        rows = places[member]
+        average = (total[rows] + evidence.probs[member, rows]) / (count[rows] + 1)[:, None]
+        return _losses(average, evidence.labels[rows], inverse)
+
+    def take(member: int, then: NDArray[np.float32]) -> None:
+        rows = places[member]
+        total[rows] += evidence.probs[member, rows]
+        count[rows] += 1
+        losses[rows] = then
+
+    prefix_losses = []
+    for member in range(len(places)):
+        take(member, with_one_more(member))
+        prefix_losses.append(losses.sum(dtype=np.float64))
+    start = int(np.argmin(prefix_losses))
+    for values, first in ((total, 0.0), (count, 0.0), (losses, fallback)):
+        values[...] = first
+    chosen = np.zeros(len(places), np.int64)
+    for member in range(start + 1):
+        take(member, with_one_more(member))
+        chosen[member] += 1
     for _ in range(MAX_PICKS):
-        losses = [_loss(total + given[i], weight + seen[i], fallback) for i in range(len(given))]
-        choice = int(np.argmin(losses))
-        if not losses[choice] < best:
+        found = [with_one_more(member) for member in range(len(places))]
+        gains = [float(np.sum(losses[rows] - then, dtype=np.float64)) for rows, then in zip(places, found, strict=True)]
+        best = int(np.argmax(gains))
+        if not gains[best] > 0:
             break
-        best = losses[choice]
-        counts[choice] += 1
-        total += given[choice]
-        weight += seen[choice]
-    weights: NDArray[np.float64] = counts / counts.sum()
+        take(best, found[best])
+        chosen[best] += 1
+    weights: NDArray[np.float64] = chosen / chosen.sum()
     return weights
 
 
-def _loss(total: NDArray[np.float64], weight: NDArray[np.float64], fallback: NDArray[np.float64]) -> float:
-    average = np.divide(total, weight, out=fallback.copy(), where=weight > 0)
-    return float(label_losses(cast("NDArray[np.float32]", average)).mean())
+def _losses(average: Floats, labels: Ints, inverse: np.float32) -> NDArray[np.float32]:
+    """Returns each image's loss by the softmax outputs to the power of 1 / temperature."""
+    logs = np.log(np.maximum(average, np.finfo(np.float32).tiny))
+    norms = np.log(np.exp(inverse * logs).sum(axis=1))
+    return cast("NDArray[np.float32]", norms - inverse * logs[np.arange(len(labels)), labels])
 
 
 def bagged_greedy_weights(evidence: Evidence) -> NDArray[np.float64]:
@@ -156,15 +179,12 @@ def bagged_greedy_weights(evidence: Evidence) -> NDArray[np.float64]:
     size = max(min(count, _LEAST), (count + 1) // 2)
     if size == count:
         return greedy_weights(evidence)
+    temperature = fit_temperature(evidence.labels, evidence.combine(mean_weights(evidence)))
     rng = np.random.Generator(np.random.PCG64(_SEED))
     total = np.zeros(count)
     for _ in range(_BAGS):
         bag = np.sort(rng.permutation(count)[:size])  # the best first, as the start wants them
-        total[bag] += greedy_weights(
-            Evidence(evidence.indices, evidence.labels, evidence.probs[bag], evidence.seen[bag])
-            if evidence.is_full
-            else evidence.of(bag.tolist())
-        )
+        total[bag] += greedy_weights(evidence.of(bag.tolist()), temperature)
     weights = np.where(total < _NEGLIGIBLE * total.sum(), 0.0, total)
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised

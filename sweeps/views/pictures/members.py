@@ -87,7 +87,8 @@ def agreement(facts: EnsembleFacts) -> NDArray[np.float64]:
     seen = np.concatenate([facts.seen, np.ones((1, len(facts.labels)), bool)])
     both = np.stack([(seen & mask).sum(axis=1) for mask in seen])
     same = np.stack([((answers == row) & seen & mask).sum(axis=1) for row, mask in zip(answers, seen, strict=True)])
-    return np.divide(same, both, out=np.full(both.shape, np.nan), where=both > 0)
+    shares: NDArray[np.float64] = np.divide(same, both, out=np.full(both.shape, np.nan), where=both > 0)
+    return shares
 
 
 @styled

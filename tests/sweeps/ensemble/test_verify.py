@@ -172,7 +172,7 @@ def _by_the_best_alone(values: dict[str, Any]) -> None:
     """Makes the manifest one of the first member alone, digest and all; the answers stay those of both."""
     ensemble = values["ensemble"]
     member = ensemble["members"][0] | {"weight": 1.0}
-    ensemble["members"] = [member]
+    ensemble["members"], ensemble["temperature"] = [member], 1.0
     ensemble["digest"] = sha256_bytes(json.dumps([[member["weights_sha256"], 1.0]]).encode())
 
 

@@ -51,6 +51,7 @@ def many(facts: EnsembleFacts, count: int) -> EnsembleFacts:
         facts,
         report=replace(facts.report, members=members),
         member_probs=facts.member_probs[[i % 2 for i in range(count)]],
+        seen=facts.seen[[i % 2 for i in range(count)]],
     )
 
 
