@@ -107,8 +107,9 @@ def _table(found: Ablation, arms: Sequence[ArmResult], names: Sequence[str]) -> 
         seeds = f"{len(arm.trials)}" + (f", {arm.diverged} diverged" if arm.diverged else "")
         cells = [_mean(arm, name) for name in figures]
         yield f"| `{arm.name}` | {arm.network} | {seeds} | {' | '.join(cells)} |"
-    for arm in arms:
-        for difference in found.differences_of(arm.name):
+    shown = {arm.name for arm in arms}
+    for difference in found.differences:
+        if difference.arm in shown and difference.against in shown:
             cells = [_change(difference, name) for name in figures]
             pairs = max(difference.pairs[name] for name in figures)
             yield f"| `{arm.name}` − `{difference.against}` | | {pairs} | {' | '.join(cells)} |"

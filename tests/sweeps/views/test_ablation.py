@@ -158,6 +158,15 @@ def test_marks_are_filled_and_all_else_stays() -> None:
     assert fill(page, compared()) == (page, 2)  # as often as anyone likes
 
 
+def test_a_table_has_the_differences_of_its_own_arms() -> None:
+    page, _ = fill("<!-- ablation dropout sgd: val_loss -->\n<!-- /ablation -->", compared())
+    assert [line.split(" |")[0] for line in page.splitlines()[3:-1]] == [
+        "| `dropout`",
+        "| `sgd`",
+        "| `sgd` − `dropout`",
+    ]
+
+
 def test_a_file_with_marks_is_filled_and_another_becomes_a_page(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     assert write_page(path, compared()) == 0
