@@ -127,7 +127,8 @@ def end_figures(trainer: Trainer, train: Split, count: int) -> dict[str, float]:
     """
     last = trainer.history[-1]
     rows = train.indices[np.linspace(0, len(train) - 1, min(count, len(train))).astype(np.int64)]
-    loss, accuracy = evaluate(trainer.network, train.images[rows], train.labels[rows])
+    with trainer.averaged() as network:  # which are those that were validated
+        loss, accuracy = evaluate(network, train.images[rows], train.labels[rows])
     figures: dict[str, Any] = {"last_train_loss": loss, "last_train_accuracy": accuracy}
     if last.val_loss is not None and last.val_accuracy is not None:
         figures |= {"last_val_loss": last.val_loss, "last_val_accuracy": last.val_accuracy}
