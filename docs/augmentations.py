@@ -6,6 +6,7 @@ python docs/augmentations.py; `make screenshots` does it too
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
 DIGITS = (2, 3, 4, 7, 8)  # one image of each, and as many draws
 DRAWS = 3
-SIDE, GAP, TITLES, MARGIN = 0.46, 0.06, 1.5, 0.1  # inches
+SIDE, GAP, TITLES, MARGIN, HEAD = 0.46, 0.06, 1.5, 0.1, 0.32  # inches
 SEED = 1
+GREYS = 16  # as many as the sheet needs; more weigh as much again
 
 
 def main() -> None:
@@ -40,8 +43,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "augmentations.png", metavar="FILE")
     chosen = parser.parse_args()
     png = to_png(draw(digits()), "Augmentations, at the ends of their ranges")
-    chosen.output.write_bytes(png)
-    print(f"{chosen.output}  {len(png) // 1000} kB")
+    greys = Image.open(io.BytesIO(png)).convert("L").quantize(GREYS, dither=Image.Dither.NONE)
+    greys.save(chosen.output, optimize=True)
+    print(f"{chosen.output}  {chosen.output.stat().st_size // 1000} kB")
 
 
 def digits() -> UInt8s:
@@ -76,10 +80,10 @@ def draw(images: UInt8s) -> Figure:
     sheet = list(rows())
     count = len(images) * DRAWS
     width = TITLES + count * (SIDE + GAP) + MARGIN
-    height = 0.4 + len(sheet) * (SIDE + 2 * GAP) + MARGIN
+    height = HEAD + len(sheet) * (SIDE + 2 * GAP) + MARGIN
     figure = new_figure(height, width, layout=None)
     for number, (title, specs) in enumerate(sheet):
-        bottom = height - 0.4 - (number + 1) * (SIDE + 2 * GAP)
+        bottom = height - HEAD - (number + 1) * (SIDE + 2 * GAP)
         figure.text(MARGIN / width, (bottom + SIDE / 2) / height, title, va="center", fontsize=SMALL)
         shown = np.repeat(images, DRAWS, axis=0)
         rng = np.random.default_rng(SEED)

@@ -32,8 +32,8 @@ class Elastic(BendSpec):
     Source: Simard, Steinkraus and Platt 2003, whose sigma of 4 and alpha of 34 come to an amount of 1.4.
     """
 
-    amount: Annotated[float, FloatRange(0.0, 3.0)] = 1.0
-    sigma: Annotated[float, FloatRange(2.0, 8.0)] = 4.0
+    amount: Annotated[float, FloatRange(0.0, 2.0)] = 1.0
+    sigma: Annotated[float, FloatRange(3.0, 8.0)] = 4.0
 
     @property
     def is_idle(self) -> bool:

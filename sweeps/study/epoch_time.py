@@ -31,7 +31,7 @@ _FIRST_COSTS: Final = {
     "dense_macs": 7.7e-11,
     "vector_numbers": 3.7e-10,
     "augmented_images": 5.6e-06,
-    "warped_images": 1.2e-05,
+    "warped_images": 7.0e-06,
 }
 
 # How far a cost may lie from what the machine's speed makes of the first one, in squares of a trial's own noise.

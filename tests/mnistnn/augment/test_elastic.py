@@ -14,7 +14,7 @@ def fields(spec: Elastic, n: int) -> np.ndarray:
     return np.einsum("hi,ainj,wj->anhw", basis, coefs, basis, optimize=True)
 
 
-@pytest.mark.parametrize(("amount", "sigma"), [(1.0, 4.0), (2.5, 2.0), (0.5, 8.0), (1.4, 3.3)])
+@pytest.mark.parametrize(("amount", "sigma"), [(1.0, 4.0), (2.0, 3.0), (0.5, 8.0), (1.4, 3.3)])
 def test_the_amount_is_the_deviation_of_each_pixel(amount: float, sigma: float) -> None:
     found = fields(Elastic(amount=amount, sigma=sigma), 3000)
     assert abs(found.mean()) < 0.03 * amount
@@ -24,7 +24,7 @@ def test_the_amount_is_the_deviation_of_each_pixel(amount: float, sigma: float) 
     assert deviations.mean() == pytest.approx(amount, rel=0.02)
 
 
-@pytest.mark.parametrize("sigma", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("sigma", [3.0, 4.0, 8.0])
 def test_pixels_move_together_over_sigma(sigma: float) -> None:
     found = fields(Elastic(sigma=sigma), 3000)
     start = found[:, :, 10, 6]
