@@ -27,10 +27,10 @@ class Resampler:
         image_shape: of all images.
         max_batch: how many there are at most.
         rows: more functions of a pixel's row, if any.
-        columns: as many of its column.
+        columns: more of its column.
 
     Shape:
-        rows: (H, m), columns: (W, m); with the two of affine maps k = m + 2; coefs: (2, k, n, k)
+        rows: (H, r - 2), columns: (W, c - 2), for there are those of affine maps besides; coefs: (2, r, n, c)
 
     Attributes:
         at_once: how many images are drawn by one call.
@@ -42,12 +42,12 @@ class Resampler:
         height, width = image_shape
         self.at_once = n = max(1, min(max_batch, _AT_ONCE // (height * width)))
         self._shape = height, width
-        self._rows = _basis(height, rows)  # (H, k)
-        self._columns = np.ascontiguousarray(_basis(width, columns).T)  # (k, W)
-        self._k = k = len(self._columns)
+        self._rows = _basis(height, rows)  # (H, r)
+        self._columns = np.ascontiguousarray(_basis(width, columns).T)  # (c, W)
+        self._counts = self._rows.shape[1], len(self._columns)
         size = height * n * width
-        self._coefs = np.empty(2 * k * n * k, np.float32)
-        self._half = np.empty(height * n * k, np.float32)
+        self._coefs = np.empty(2 * n * self._counts[0] * self._counts[1], np.float32)
+        self._half = np.empty(height * n * self._counts[1], np.float32)
         self._places, self._corners = (np.empty((2, size), np.float32) for _ in range(2))
         self._values = np.empty((4, size), np.float32)
         self._index = np.empty(size, np.intp)
@@ -57,8 +57,9 @@ class Resampler:
         self._first = np.repeat(first, width)  # (n · W,): where each image begins in the canvas, for a row of all
 
     def coefs(self, n: int) -> Floats:
-        """Returns the coefficients of the maps of `n` images, all zero. Shape: (2, k, n, k)."""
-        coefs = self._coefs[: 2 * self._k * n * self._k].reshape(2, self._k, n, self._k)
+        """Returns the coefficients of the maps of `n` images, all zero. Shape: (2, r, n, c)."""
+        rows, columns = self._counts
+        coefs = self._coefs[: 2 * rows * n * columns].reshape(2, rows, n, columns)
         coefs.fill(0)
         return coefs
 
@@ -78,14 +79,14 @@ class Resampler:
 
         Shape: images, out: (n, H, W) uint8, n ≤ at_once
         """
-        n, (height, width) = len(images), self._shape
+        n, (height, width), (rows, columns) = len(images), self._shape, self._counts
         size, across = height * n * width, width + 3
         places, corners = self._places[:, :size], self._corners[:, :size]
         for axis, side in enumerate(self._shape):
-            half = self._half[: height * n * self._k]
-            np.matmul(self._rows, coefs[axis].reshape(self._k, -1), out=half.reshape(height, -1))
+            half = self._half[: height * n * columns]
+            np.matmul(self._rows, coefs[axis].reshape(rows, -1), out=half.reshape(height, -1))
             place, corner = places[axis], corners[axis]
-            np.matmul(half.reshape(-1, self._k), self._columns, out=place.reshape(-1, width))
+            np.matmul(half.reshape(-1, columns), self._columns, out=place.reshape(-1, width))
             np.clip(place, 0, side + 1, out=place)
             np.floor(place, out=corner)
             place -= corner  # what is left of it is the way past the corner, 0 to 1

@@ -54,7 +54,7 @@ class BendSpec(WarpSpec, ABC):
 
     @abstractmethod
     def draw(self, coefs: Floats, rng: np.random.Generator) -> None:
-        """Writes what each product counts, in pixels, on both axes. Shape: (2, m, n, m)."""
+        """Writes what each product counts, in pixels, on both axes. Shape: (2, rows' m, n, columns' m)."""
 
 
 class Warper:
@@ -68,8 +68,9 @@ class Warper:
         columns = [spec.basis(width) for spec in self._bends]
         bases = (np.hstack(rows), np.hstack(columns)) if rows else (None, None)
         self._resampler = Resampler(image_shape, max_batch, *bases)
-        self._counts = [basis.shape[1] for basis in rows]
-        self._drawn = np.empty(2 * self._resampler.at_once * max(self._counts, default=0) ** 2, np.float32)
+        self._counts = [(down.shape[1], across.shape[1]) for down, across in zip(rows, columns, strict=True)]
+        most = max((down * across for down, across in self._counts), default=0)
+        self._drawn = np.empty(2 * self._resampler.at_once * most, np.float32)
         self._out = np.empty((max_batch, height, width), np.uint8)
 
     def __call__(self, images: UInt8s, rng: np.random.Generator) -> UInt8s:
@@ -96,9 +97,10 @@ class Warper:
 
     def _bend(self, coefs: Floats, rng: np.random.Generator) -> None:
         """Draws the displacements, each bend's among its own functions."""
-        first, n = 0, coefs.shape[2]
-        for spec, count in zip(self._bends, self._counts, strict=True):
-            drawn = self._drawn[: 2 * n * count**2].reshape(2, count, n, count)
+        row = column = 0
+        n = coefs.shape[2]
+        for spec, (rows, columns) in zip(self._bends, self._counts, strict=True):
+            drawn = self._drawn[: 2 * rows * n * columns].reshape(2, rows, n, columns)
             spec.draw(drawn, rng)
-            coefs[:, first : first + count, :, first : first + count] = drawn
-            first += count
+            coefs[:, row : row + rows, :, column : column + columns] = drawn
+            row, column = row + rows, column + columns

@@ -47,7 +47,7 @@ class Elastic(BendSpec):
         return np.exp(-0.5 * ((np.arange(side)[:, None] - centres) / self.sigma) ** 2)
 
     def draw(self, coefs: Floats, rng: np.random.Generator) -> None:
-        """Draws the height of each bump. Shape: (2, m, n, m)."""
+        """Draws the height of each bump. Shape: (2, rows' m, n, columns' m)."""
         rng.random(out=coefs, dtype=np.float32)
         coefs -= 0.5
         # Squares of bumps one sigma apart add up to √π on an axis, to π on both; uniform noise has a variance of 1/12.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mnistnn.augment import AugmentationSpec
+from mnistnn.augment import AugmentationSpec, build_augmenters
+from mnistnn.domains import Choice, domains_of
 from mnistnn.registry import augmentation
 from mnistnn.types import UInt8s
 
@@ -34,6 +37,29 @@ def test_it_gives_images_again_and_leaves_its_input_alone(name: str) -> None:
     assert out.flags.c_contiguous
     assert images.tobytes() == before.tobytes()
     assert not np.shares_memory(out, images)
+    assert not np.array_equal(out, images)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_the_ends_of_its_ranges_it_changes_images_unless_it_says_that_it_is_idle(name: str) -> None:
+    spec_class, images = augmentation.get(name), pictures()
+    domains = domains_of(spec_class)
+    ends = [domain.values if isinstance(domain, Choice) else (domain.low, domain.high) for domain in domains.values()]
+    idle = []
+    for values in itertools.product(*ends):
+        spec: Any = spec_class(**dict(zip(domains, values, strict=True)))
+        out = spec.build((28, 28), 100)(images, np.random.default_rng(0))
+        assert np.array_equal(out, images) is spec.is_idle
+        assert build_augmenters([spec]) == [] if spec.is_idle else len(build_augmenters([spec])) == 1
+        idle.append(spec.is_idle)
+    assert not all(idle)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_need_not_be_square(name: str) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (9, 12, 7), np.uint8)
+    out = make(name).build((12, 7), 9)(images, np.random.default_rng(0))
+    assert out.shape == images.shape
     assert not np.array_equal(out, images)
 
 
