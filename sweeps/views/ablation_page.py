@@ -1,7 +1,11 @@
-"""The arms of a study as Markdown: a page of its own, or tables between the marks of a page that is there.
+"""The arms of a study as Markdown: a page of its own, or what stands between the marks of a page that is there.
 
-A mark is `<!-- ablation -->`, or with its arms and figures `<!-- ablation dense wide: val_loss gap -->`; what stands
-from there to `<!-- /ablation -->` is replaced. One that names no arm shows all, and says of what study.
+A table's mark is `<!-- ablation -->`, or with its arms and figures `<!-- ablation dense wide: val_loss gap -->`; what
+stands from there to `<!-- /ablation -->` is replaced. One that names no arm shows all, and says of what study.
+
+A verdict's is `<!-- holds if all: dense - conv val_accuracy < -0.5; … -->`, or `if any`, to `<!-- /holds -->`;
+`ablation_verdict` says what can be a condition. `<!-- verdicts -->` to `<!-- /verdicts -->` becomes a table of all
+headings that have verdicts below them.
 """
 
 from __future__ import annotations
@@ -15,10 +19,14 @@ from mnistnn.files import atomic_write
 from sweeps.config.duration import clock
 from sweeps.errors import ConfigError
 from sweeps.views.ablation import SHOWN, Ablation, ArmResult, Difference, change_text, figure_named
+from sweeps.views.ablation_verdict import WORDS, Answer, combined, judge, read_conditions
 
 __all__ = ["fill", "render_page", "write_page"]
 
-_MARKS = re.compile(r"(<!-- ablation\b([^:>]*?)(?::([^>]*?))? -->\n).*?(<!-- /ablation -->)", re.DOTALL)
+_TABLES = re.compile(r"(<!-- ablation\b([^:>]*?)(?::([^>]*?))? -->\n).*?(<!-- /ablation -->)", re.DOTALL)
+_VERDICTS = re.compile(r"(<!-- holds if (all|any): ((?:(?!-->).)*?) -->\n).*?(<!-- /holds -->)", re.DOTALL)
+_SUMMARY = re.compile(r"(<!-- verdicts -->\n).*?(<!-- /verdicts -->)", re.DOTALL)
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 _LARGEST_BYTES = 1 << 20
 
 
@@ -60,10 +68,10 @@ def write_page(path: Path, found: Ablation) -> int:
 
 
 def fill(page: str, found: Ablation) -> tuple[str, int]:
-    """Returns a page with new tables between its marks, and how many there are.
+    """Returns a page with new tables and verdicts between its marks, and how many there are.
 
     Raises:
-        ConfigError: a mark names an arm or a figure that there is not.
+        ConfigError: a mark names an arm or a figure that there is not, or is no condition.
     """
 
     def replaced(match: re.Match[str]) -> str:
@@ -73,7 +81,37 @@ def fill(page: str, found: Ablation) -> tuple[str, int]:
         lines += _table(found, chosen, (figures or "").split() or SHOWN)
         return "\n".join([begin.rstrip("\n"), *lines, end])
 
-    return _MARKS.subn(replaced, page)
+    def judged(match: re.Match[str]) -> str:
+        begin, kind, text, end = match.groups()
+        lines = [condition.text(found) for condition in read_conditions(text, found)]
+        return "\n".join(
+            [begin.rstrip("\n"), "", f"**{WORDS[_answer(kind, text, found)].capitalize()}.**", "", *lines, "", end]
+        )
+
+    def summed(match: re.Match[str]) -> str:
+        lines = ["", "| | |", "|---|---|", *(f"| {title} | {word} |" for title, word in _verdicts(page, found)), ""]
+        return "\n".join([match[1].rstrip("\n"), *lines, match[2]])
+
+    count = 0
+    for pattern, replace in ((_TABLES, replaced), (_VERDICTS, judged), (_SUMMARY, summed)):
+        page, marks = pattern.subn(replace, page)
+        count += marks
+    return page, count
+
+
+def _answer(kind: str, text: str, found: Ablation) -> Answer:
+    answers = [condition.answer(found) for condition in read_conditions(text, found)]
+    return judge(answers, all_of=kind == "all")
+
+
+def _verdicts(page: str, found: Ablation) -> Iterator[tuple[str, str]]:
+    """Yields the headings that have verdicts below them, and what these come to."""
+    starts = [match.start() for match in _HEADING.finditer(page)]
+    for start, end in zip(starts, [*starts[1:], len(page)], strict=True):
+        section = page[start:end]
+        answers = [_answer(kind, text, found) for _, kind, text, _ in _VERDICTS.findall(section)]
+        if answers and (title := _HEADING.match(section)) is not None:
+            yield title[1], WORDS[combined(answers)]
 
 
 def _arm(name: str, found: Ablation) -> ArmResult:
@@ -112,7 +150,7 @@ def _table(found: Ablation, arms: Sequence[ArmResult], names: Sequence[str]) -> 
         if difference.arm in shown and difference.against in shown:
             cells = [_change(difference, name) for name in figures]
             pairs = max(difference.pairs[name] for name in figures)
-            yield f"| `{arm.name}` − `{difference.against}` | | {pairs} | {' | '.join(cells)} |"
+            yield f"| `{difference.arm}` − `{difference.against}` | | {pairs} | {' | '.join(cells)} |"
 
 
 def _mean(arm: ArmResult, name: str) -> str:

@@ -11,13 +11,15 @@ from optuna.trial import TrialState, create_trial
 from scipy import stats
 
 from mnistnn.data import Dataset
+from sweeps.config import load_study
 from sweeps.ensemble.difference import holm, mean_interval, paired_difference
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import StudyPaths
 from sweeps.views.ablation import Ablation, compare_arms
 from sweeps.views.ablation_page import fill, render_page, write_page
+from sweeps.views.ablation_verdict import combined, judge, read_conditions
 from tests.sweeps.arms import arms_config
-from tests.sweeps.command import Home
+from tests.sweeps.command import ROOT, Home
 from tests.sweeps.small import small_config
 
 LOSSES: dict[str, list[float | None]] = {
@@ -159,10 +161,13 @@ def test_marks_are_filled_and_all_else_stays() -> None:
 
 
 def test_a_table_has_the_differences_of_its_own_arms() -> None:
-    page, _ = fill("<!-- ablation dropout sgd: val_loss -->\n<!-- /ablation -->", compared())
+    page, _ = fill("<!-- ablation dropout sgd conv: val_loss -->\n<!-- /ablation -->", compared())
     assert [line.split(" |")[0] for line in page.splitlines()[3:-1]] == [
         "| `dropout`",
         "| `sgd`",
+        "| `conv`",
+        "| `dropout` − `conv`",
+        "| `sgd` − `conv`",
         "| `sgd` − `dropout`",
     ]
 
@@ -187,6 +192,116 @@ def test_a_mark_that_names_nothing_is_refused_and_the_page_stays(tmp_path: Path,
     with pytest.raises(ConfigError, match=message):
         write_page(path, compared())
     assert path.read_text() == text
+
+
+# Verdicts.
+
+
+@pytest.mark.parametrize(
+    ("condition", "answer"),
+    [
+        ("dropout - conv val_loss > 0", "yes"),
+        ("dropout - conv val_loss > 0.006", "yes"),
+        ("dropout - conv val_loss > 0.007", "open"),
+        ("dropout - conv val_loss > 0.02", "no"),
+        ("conv - dropout val_loss < -0.006", "yes"),
+        ("dropout - conv val_accuracy < -0.6", "yes"),  # in points, as the tables have it
+        ("dropout - conv val_accuracy > 0", "no"),
+        ("sigmoid - conv val_loss > 0", "open"),
+        ("conv val_loss < 0.5", "yes"),
+        ("conv val_loss > -1", "yes"),
+        ("sigmoid - conv - sigmoid + conv gap < 0.1", "yes"),
+        ("dropout + conv val_loss > 0.3", "open"),
+        ("conv start_saturated < 5", "open"),  # it has no sigmoid
+    ],
+)
+def test_a_condition_is_met_where_its_interval_lies_beyond_the_bound(condition: str, answer: str) -> None:
+    found = compared()
+    (read,) = read_conditions(condition, found)
+    assert read.answer(found) == answer
+
+
+def test_a_difference_of_differences_is_taken_seed_by_seed() -> None:
+    found = compared()
+    (read,) = read_conditions("dropout - conv - sgd + sigmoid val_loss > 0", found)
+    values = [[each[seed] or 0.0 for seed in (0, 1)] for each in LOSSES.values()]  # the third of `sgd` diverged
+    conv, dropout, sgd, sigmoid = values
+    expected = mean_interval([b - a - c + d for a, b, c, d in zip(conv, dropout, sgd, sigmoid, strict=True)])
+    interval = read.interval(found)
+    assert interval is not None
+    assert expected is not None
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert read.text(found).startswith("- `dropout` − `conv` − `sgd` + `sigmoid`: val loss +0.0")
+
+
+@pytest.mark.parametrize(
+    ("answers", "of_all", "of_any", "parts"),
+    [
+        (["yes", "yes"], "yes", "yes", "yes"),
+        (["yes", "no"], "no", "yes", "partly"),
+        (["yes", "open"], "open", "yes", "partly"),
+        (["no", "open"], "no", "open", "open"),
+        (["no", "no"], "no", "no", "no"),
+        (["open"], "open", "open", "open"),
+        (["partly", "no"], "no", "open", "partly"),
+    ],
+)
+def test_what_answers_come_to(answers: list[Any], of_all: str, of_any: str, parts: str) -> None:
+    assert (judge(answers, all_of=True), judge(answers, all_of=False)) == (of_all, of_any)
+    assert combined(answers) == parts
+
+
+JUDGED = """<!-- verdicts -->
+<!-- /verdicts -->
+## 1. It loses
+<!-- holds if all: dropout - conv val_loss > 0; sigmoid - conv val_loss > 0 -->
+<!-- /holds -->
+## 2. It wins
+<!-- holds if any: dropout - conv val_loss < 0 -->
+<!-- /holds -->
+<!-- holds if any: dropout - conv val_loss > 0 -->
+<!-- /holds -->
+## No claim
+"""
+
+
+def test_verdicts_are_written_below_their_conditions_and_summed_up() -> None:
+    page, marks = fill(JUDGED, compared())
+    assert marks == 4
+    assert "| 1. It loses | undecided |\n| 2. It wins | holds in part |\n\n<!-- /verdicts -->" in page
+    assert "No claim |" not in page
+    assert "**Undecided.**\n\n- `dropout` − `conv`: val loss +0.0103 [+0.0065, +0.0141], above 0: yes\n" in page
+    assert "- `sigmoid` − `conv`: val loss +0.0167 [−0.2713, +0.3046], above 0: undecided\n" in page
+    assert "**Does not hold.**" in page
+    assert fill(page, compared()) == (page, 4)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("dropout - conv val_loss", "must be like `dense - conv val_accuracy < -0.5`, but got"),
+        ("dropout - conf val_loss > 0", "'conf' is none; did you mean 'conv'"),
+        ("dropout - conv val_los > 0", "'val_los' is not; did you mean 'val_loss'"),
+        ("dropout conv val_loss > 0", "must have + or - between its arms"),
+        ("dropout - val_loss > 0", "must end its sum with an arm"),
+    ],
+)
+def test_what_is_no_condition_is_refused_in_one_line(condition: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        fill(f"<!-- holds if all: {condition} -->\n<!-- /holds -->", compared())
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_shipped_page_fits_the_shipped_study() -> None:
+    config = load_study("ablation", root=ROOT)
+    study = optuna.create_study(study_name="ablation")
+    study.set_user_attr("config", config.to_dict())
+    study.set_user_attr("enqueued", True)
+    found = compare_arms(study, StudyPaths(Path("nowhere")))
+    page, marks = fill((ROOT / "docs" / "findings.md").read_text(encoding="utf-8"), found)
+    assert marks == 9 + 11 + 1
+    assert page.count(" | undecided |") == 8
 
 
 # The command.
