@@ -17,7 +17,7 @@ from mnistnn.data.checks import SIDE
 from mnistnn.errors import DataError
 from mnistnn.types import Floats, Ints, UInt8s
 
-__all__ = ["as_mnist", "has_light_ground"]
+__all__ = ["all_as_mnist", "as_mnist", "has_light_ground"]
 
 _BOX = 20  # pixels that the longer side of a digit has
 _CENTRE = SIDE / 2 + 0.5  # of pixel 14: there MNIST's centres of mass lie, not on the edge between 13 and 14
@@ -76,6 +76,25 @@ def as_mnist(image: UInt8s) -> UInt8s:
     if peak < _FULL_INK:
         placed *= 255 / peak
     return np.rint(np.clip(placed, 0, 255)).astype(np.uint8)
+
+
+def all_as_mnist(images: UInt8s) -> tuple[UInt8s, int]:
+    """Returns each digit as MNIST would show it, as `as_mnist` does; what is blank stays as it is.
+
+    Returns:
+        The images, and how many were blank.
+
+    Shape: images: (N, H, W) uint8 → (N, 28, 28) uint8; blank ones become zeros where they have another size.
+    """
+    made, blank = np.zeros((len(images), SIDE, SIDE), np.uint8), 0
+    for image, place in zip(images, made, strict=True):
+        try:
+            place[...] = as_mnist(image)
+        except DataError:
+            blank += 1
+            if image.shape == place.shape:
+                place[...] = image
+    return made, blank
 
 
 def _frame(image: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import click
 
 from sweeps.cli.completion import STUDY
 from sweeps.cli.hints import by_make, show_next
-from sweeps.cli.options import PATH, find_data, log_to, options, read_study, show_as
+from sweeps.cli.options import PATH, find_data, log_to, options, read_study, refuse_without, show_as
 from sweeps.paths import Paths, project_root
 
 if TYPE_CHECKING:
@@ -76,8 +76,12 @@ def ensemble(
 @click.option("--input", type=PATH, metavar="FILE", help="Images.  [default: the test set]")
 @click.option("--output", type=PATH, metavar="FILE", help="[default: submission.csv at the top]")
 @click.option("--format", type=click.Choice(["kaggle", "digits"]), default="kaggle", show_default=True)
+@click.option("--as-mnist", is_flag=True, help="Invert, scale and centre the images as MNIST was made.")
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "json", "quiet")
+@click.pass_context
 def submit(
+    ctx: click.Context,
+    /,
     study: str,
     output: Path | None,
     data_dir: Path | None,
@@ -90,11 +94,14 @@ def submit(
 ) -> None:
     """Write the answers of a study's ensemble for a contest.
 
-    FILE may be IDX, .npy, .npz, whitespace text, Kaggle's CSV, a PNG or a folder of PNGs. A manifest beside the answers
-    says what they were made from, and `verify` makes them again from it.
+    FILE may be IDX, .npy, .npz, whitespace text, Kaggle's CSV, a PNG or a folder of PNGs. A line warns of each way in
+    which its images are unlike the training images. A manifest beside the answers says what they were made from, and
+    `verify` makes them again from it.
     """
     from sweeps.ensemble import write_submission
 
+    if chosen["as_mnist"] and chosen["input"] is None:
+        refuse_without(ctx, "--input", "as_mnist")
     chosen |= {"output": output or Paths(project_root()).submission, "storage_url": storage, "echo": log_to(quiet)}
     find = functools.partial(find_data, data_dir, quiet)
     config = read_study(study, overrides, seed)

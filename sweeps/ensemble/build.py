@@ -16,6 +16,7 @@ from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.choice import Choice, choose
 from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
+from sweeps.ensemble.likeness import training_likeness
 from sweeps.ensemble.members import load_network
 from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
@@ -105,6 +106,7 @@ def build_ensemble(
         report = replace(
             report, considered=chosen.considered, finished=chosen.finished, stage=chosen.stage, methods=chosen.scores
         )
+        training_likeness(dataset.digest, Paths(root).data, lambda: dataset)  # for `submit`, which may not find it
         if draw is not None and not any(folder.glob("*.png")):
             _draw(report, folder, draw, echo)
         return _save_and_track(report, folder, config, dataset, tracking_uri, root)

@@ -57,6 +57,7 @@ class Input(_Part):
     digest: Digest
     images: int = Field(ge=1, le=_MOST_IMAGES)
     data_digest: Digest | None = None
+    as_mnist: bool = False
 
 
 class Output(_Part):

@@ -20,6 +20,7 @@ from mnistnn.files import atomic_write, sha256_bytes
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.answers import FORMATS, probs_path, save_answer_probs
 from sweeps.ensemble.build import Echo, build_ensemble, to_stderr
+from sweeps.ensemble.likeness import prepare
 from sweeps.ensemble.members import load_network
 from sweeps.ensemble.probs import PROBS, load_test_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, load_report
@@ -48,6 +49,7 @@ def write_submission(
     input: Path | None,
     output: Path,
     format: str = "kaggle",
+    as_mnist: bool = False,
     storage_url: str | None = None,
     tracking_uri: str | None = None,
     echo: Echo = to_stderr,
@@ -64,6 +66,7 @@ def write_submission(
             which the ensemble keeps what it predicted when it was built.
         output: the file to write. Through a link, the file that it leads to is replaced.
         format: "kaggle" or "digits".
+        as_mnist: whether to invert, scale and centre the input as MNIST was made, before anybody answers for it.
         storage_url: where the trials are, for an ensemble that is to be built; by default the study's own journal.
         tracking_uri: MLflow's store, likewise.
         echo: takes lines of progress.
@@ -88,8 +91,10 @@ def write_submission(
     if input is None or read is None:
         probs, source = _of_test_images(report, find(), Paths(root), echo)
     else:
-        probs = report.ensemble(Paths(root).study(config.name)).predict_proba(read.images)
+        images = prepare(read.images, report.data["digest"], Paths(root).data, find, as_mnist=as_mnist, echo=echo)
+        probs = report.ensemble(Paths(root).study(config.name)).predict_proba(images)
         source = {"name": _name(input), "format": read.format, "digest": read.digest, "images": len(probs)}
+        source |= {"as_mnist": True} if as_mnist else {}
     text = FORMATS[format](cast("Ints", probs.argmax(axis=1))).encode()
     kept = probs_path(output)
     probs_digest = save_answer_probs(kept, probs)

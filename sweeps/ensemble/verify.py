@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from mnistnn.checkpoint import load_model
-from mnistnn.data import Dataset, read_images
+from mnistnn.data import Dataset, all_as_mnist, read_images
 from mnistnn.data.dataset import FILES as DATA_FILES
 from mnistnn.errors import CheckpointError, DataError, InputError
 from mnistnn.files import sha256_bytes, sha256_file
@@ -158,7 +158,7 @@ def _find_images(
             refusal = error
             continue
         if read.digest == manifest.input.digest and len(read) == manifest.input.images:
-            return read.images
+            return all_as_mnist(read.images)[0] if manifest.input.as_mnist else read.images
         refusal = DataError(
             f"the images must be those that were answered for (sha256 {manifest.input.digest[:12]}…), but {candidate} "
             f"holds others ({read.digest[:12]}…); name the right ones by --input."
