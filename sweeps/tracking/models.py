@@ -29,6 +29,7 @@ CHAMPION = "champion"
 DIGEST_TAG = "ensemble_digest"
 
 _CODE = Path(__file__).with_name("champion_model.py")
+_VERSIONS = "mlflow.modelVersions"
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -89,6 +90,7 @@ def register_champion(
                 description=description,
             )
             version = str(created.version)
+        _link(mlflow, name, version, run_id, digest)
         if _champion(mlflow, name) != version:
             mlflow.set_registered_model_alias(name, CHAMPION, version)
         experiment = mlflow.get_run(run_id).info.experiment_id
@@ -107,6 +109,14 @@ def _version(mlflow: MlflowClient, name: str, digest: str) -> str | None:
     """Returns the newest version that is this ensemble, or None."""
     found = mlflow.search_model_versions(f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'")
     return str(max(int(version.version) for version in found)) if found else None
+
+
+def _link(mlflow: MlflowClient, name: str, version: str, run_id: str, digest: str) -> None:
+    """Lets MLflow's page of an experiment's models show that one of them is registered, as its fluent API does."""
+    model = _ready(mlflow, run_id, digest)
+    if model is not None and _VERSIONS not in model.tags:
+        known = json.dumps([{"name": name, "version": version}])
+        mlflow.set_logged_model_tags(model.model_id, {_VERSIONS: known})
 
 
 def _champion(mlflow: MlflowClient, name: str) -> str | None:
@@ -139,11 +149,10 @@ def _logged_model(
     """Returns MLflow's record of the model, with its files uploaded; that of an earlier call if it came to its end."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
+    ready = _ready(mlflow, run_id, digest)
+    if ready is not None:
+        return ready
     experiment = mlflow.get_run(run_id).info.experiment_id
-    known = mlflow.search_logged_models([experiment], filter_string=f"tags.{DIGEST_TAG} = '{digest}'")
-    ready = [model for model in known if model.status == LoggedModelStatus.READY and model.source_run_id == run_id]
-    if ready:
-        return ready[0]
     model = mlflow.create_logged_model(
         experiment,
         name=name,
@@ -159,6 +168,15 @@ def _logged_model(
     mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_metrics(mlflow, run_id, model.model_id)
     return mlflow.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _ready(mlflow: MlflowClient, run_id: str, digest: str) -> LoggedModel | None:
+    from mlflow.entities import LoggedModelStatus
+
+    experiment = mlflow.get_run(run_id).info.experiment_id
+    known = mlflow.search_logged_models([experiment], filter_string=f"tags.{DIGEST_TAG} = '{digest}'")
+    ready = [model for model in known if model.status == LoggedModelStatus.READY and model.source_run_id == run_id]
+    return ready[0] if ready else None
 
 
 def _save(

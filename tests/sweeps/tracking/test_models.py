@@ -171,6 +171,16 @@ def test_nothing_of_the_model_is_a_pickle(place: Place) -> None:
     ]
 
 
+def test_the_experiments_page_of_models_names_the_registered_one(place: Place) -> None:
+    place.register()
+    (model,) = place.mlflow.search_logged_models([place.mlflow.get_run(place.run_id).info.experiment_id])
+    link = {"mlflow.modelVersions": json.dumps([{"name": "sweeps-x", "version": "1"}])}
+    assert link.items() <= model.tags.items()
+    place.mlflow.delete_logged_model_tag(model.model_id, "mlflow.modelVersions")  # a kill came before it
+    place.register()
+    assert link.items() <= place.mlflow.get_logged_model(model.model_id).tags.items()
+
+
 def test_the_same_ensemble_is_registered_once(place: Place) -> None:
     assert place.register() == "1"
     assert place.register() == "1"
