@@ -124,7 +124,7 @@ def _print(address: str, studies: Sequence[tuple[str, str]]) -> None:
 
 
 def _experiments(address: str) -> list[tuple[str, str]]:
-    """Returns names and ids of our experiments, the last used first; none if the server wants a password."""
+    """Returns names and ids of our experiments, studies first, and of these the last used; none if the server wants a password."""
     body = json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode()
     request = urllib.request.Request(
         f"{address}/api/2.0/mlflow/experiments/search", data=body, headers={"Content-Type": "application/json"}
@@ -135,7 +135,8 @@ def _experiments(address: str) -> list[tuple[str, str]]:
         named = [(str(entry["name"]), str(entry["experiment_id"])) for entry in found]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
-    return [(name, number) for name, number in named if name.startswith("sweeps-") and name.isprintable()]
+    ours = [(name, number) for name, number in named if name.startswith("sweeps-") and name.isprintable()]
+    return sorted(ours, key=lambda each: each[0] == store.TRAIN_EXPERIMENT)
 
 
 def _allowed(host: str, names: Sequence[str]) -> list[str]:

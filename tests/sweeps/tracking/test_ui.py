@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -119,6 +120,16 @@ def test_the_ui_answers_until_ctrl_c(project: Project, serving: Serving) -> None
     assert serving.opened.read_text().splitlines() == views, "the table in front"
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0, "the server has gone too"
+
+
+def test_a_study_comes_before_single_nets_and_the_last_used_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [{"name": name, "experiment_id": str(number)} for number, name in enumerate(_NAMES)]
+    answer = io.BytesIO(json.dumps({"experiments": found}).encode())
+    monkeypatch.setattr(ui._LOOPBACK, "open", lambda request, timeout: answer)
+    assert ui._experiments("http://x") == [("sweeps-b", "3"), ("sweeps-a", "4"), (store.TRAIN_EXPERIMENT, "0")]
+
+
+_NAMES = [store.TRAIN_EXPERIMENT, "Default", "sweeps-\n", "sweeps-b", "sweeps-a"]
 
 
 @pytest.mark.slow
