@@ -32,14 +32,14 @@ _MOST_PARAMS: Final = 30  # the tag has room for 20,000 characters
 _MOST_AXES: Final = 12  # that can be told apart on one screen
 # Pixels; MLflow's own 100 cut the longer names off.
 _WIDTHS: Final = {
-    "attributes.`Run Name`": 290,
-    "runDateAndNestInfo": 145,
-    "attributes.`Models`": 130,
+    "attributes.`Run Name`": 440,
+    "runDateAndNestInfo": 140,
+    "attributes.`Models`": 170,
     "attributes.`Dataset`": 190,
     "metrics.`epochs_run`": 94,
     "metrics.`seconds`": 80,
     f"metrics.`{_LOSS}`": 110,
-    f"metrics.`{_ACCURACY}`": 140,
+    f"metrics.`{_ACCURACY}`": 130,
     "metrics.`params_count`": 115,
 }
 
@@ -115,7 +115,8 @@ def _charts(axes: Sequence[str]) -> dict[str, Any]:
         for key, section in _SECTIONS.items()
         if axes or key != "params"
     ]
-    return {"compareRunCharts": charts, "compareRunSections": sections}
+    # Without the list of runs beside them, which a click brings back, titles and axes have the room that they need.
+    return {"compareRunCharts": charts, "compareRunSections": sections, "runListHidden": True}
 
 
 def _chart(name: str, section: str, **of_its_type: Any) -> dict[str, Any]:

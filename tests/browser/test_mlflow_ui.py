@@ -79,6 +79,9 @@ def test_the_table_lists_the_trials_best_first(opened: Opened, tracked: Tracked)
     data = page.locator(".ag-row [col-id='attributes.`Dataset`']").all_inner_texts()
     assert all("mnist" in text for text in data)
     assert page.get_by_role("button", name="Trials, best first").is_visible()
+    cut = """() => [...document.querySelectorAll(".ag-row a[href*='/runs/'], .ag-header-cell-text")]
+        .filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"""
+    assert page.evaluate(cut) == []
 
 
 def test_the_charts_are_not_empty(opened: Opened, tracked: Tracked) -> None:
@@ -94,6 +97,9 @@ def test_the_charts_are_not_empty(opened: Opened, tracked: Tracked) -> None:
     for axis in ("learning_rate", "optimizer", "best_val_loss"):
         assert page.get_by_text(axis, exact=False).count() >= 1
     assert page.get_by_text("No charts in this section").count() == 0
+    titles = page.get_by_text(re.compile("^[a-z_]+ vs. best_val_accuracy$"))
+    assert titles.count() == 3
+    assert titles.evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
