@@ -33,14 +33,14 @@ _MOST_AXES: Final = 12  # that can be told apart on one screen
 # Pixels; MLflow's own 100 cut the longer names off.
 _WIDTHS: Final = {
     "attributes.`Run Name`": 440,
-    "runDateAndNestInfo": 140,
+    "runDateAndNestInfo": 145,
     "attributes.`Models`": 170,
     "attributes.`Dataset`": 190,
-    "metrics.`epochs_run`": 94,
-    "metrics.`seconds`": 80,
+    "metrics.`epochs_run`": 90,
+    "metrics.`seconds`": 74,
     f"metrics.`{_LOSS}`": 110,
-    f"metrics.`{_ACCURACY}`": 130,
-    "metrics.`params_count`": 115,
+    f"metrics.`{_ACCURACY}`": 140,
+    "metrics.`params_count`": 112,
 }
 
 # A section called "Model metrics" takes the charts that MLflow makes by itself of whatever else was logged.

@@ -124,7 +124,10 @@ def _print(address: str, studies: Sequence[tuple[str, str]]) -> None:
 
 
 def _experiments(address: str) -> list[tuple[str, str]]:
-    """Returns names and ids of our experiments, studies first, and of these the last used; none if the server wants a password."""
+    """Returns names and ids of our experiments: the study that was used last first, single nets last.
+
+    None are known of a server that wants a password.
+    """
     body = json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode()
     request = urllib.request.Request(
         f"{address}/api/2.0/mlflow/experiments/search", data=body, headers={"Content-Type": "application/json"}
