@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mnistnn.training import Trainer
 
-__all__ = ["EpochMetrics", "evaluate", "follow", "history_frame"]
+__all__ = ["EpochMetrics", "evaluate", "follow", "history_frame", "metric_names"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,8 @@ class EpochMetrics:
     """What is known after an epoch. Losses are cross-entropies without label smoothing; accuracies lie in 0 to 1.
 
     The training figures are means over the epoch's batches as they were trained on: augmented, with dropout, while
-    the weights moved. `val_loss` and `val_accuracy` are None where the epoch was not validated.
+    the weights moved. `val_loss` and `val_accuracy` are None where the epoch was not validated; `shifted_val_loss` and
+    `shifted_val_accuracy` also where there are no shifted images to validate on.
     """
 
     epoch: int
@@ -35,6 +36,30 @@ class EpochMetrics:
     seconds: float
     images_per_s: float
     learning_rate: float
+    shifted_val_loss: float | None = None
+    shifted_val_accuracy: float | None = None
+
+    def value(self, metric: str) -> float | None:
+        """Returns what the epoch is judged by, None if it was not validated.
+
+        Args:
+            metric: "val_loss" or "val_accuracy"; where the epoch was validated on shifted images too, it is the mean
+                of both.
+        """
+        plain: float | None = getattr(self, metric)
+        shifted: float | None = getattr(self, f"shifted_{metric}")
+        return plain if plain is None or shifted is None else (plain + shifted) / 2
+
+
+def metric_names(history: Iterable[EpochMetrics]) -> list[str]:
+    """Returns the names of the metrics of a history; those on shifted images only where there are any."""
+    known = list(history)
+    names = (field.name for field in fields(EpochMetrics))
+    return [
+        name
+        for name in names
+        if not name.startswith("shifted_") or any(getattr(metrics, name) is not None for metrics in known)
+    ]
 
 
 def evaluate(network: Network, images: Images, labels: Ints) -> tuple[float, float]:
@@ -78,5 +103,4 @@ def history_frame(history: list[EpochMetrics]) -> pandas.DataFrame:
     """Returns the history as a table, one row an epoch; what was not validated is missing, not forgotten."""
     import pandas
 
-    names = [field.name for field in fields(EpochMetrics)]
-    return pandas.DataFrame([asdict(metrics) for metrics in history], columns=names)
+    return pandas.DataFrame([asdict(metrics) for metrics in history], columns=metric_names(history))

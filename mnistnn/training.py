@@ -92,6 +92,8 @@ class Trainer:
         validation: the images to choose the best epoch by, if any.
         seed: of the shuffling and the augmentation.
         monitor: "val_loss" or "val_accuracy": by which the best epoch is chosen.
+        shifted: the validation images again, each a little aside. They are validated on too, and the best epoch is
+            chosen by the mean of both.
 
     Raises:
         SpecError: network, training and labels do not fit one another.
@@ -116,6 +118,7 @@ class Trainer:
         *,
         seed: int | np.random.SeedSequence = 0,
         monitor: str = "val_loss",
+        shifted: UInt8s | None = None,
     ) -> None:
         if network.batch_size < spec.batch_size:
             raise SpecError(
@@ -148,6 +151,9 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(train) / spec.batch_size)
         self.images_per_epoch = len(train)
         self._validation = None if validation is None else validation.take()
+        if shifted is not None and (self._validation is None or len(shifted) != len(self._validation[1])):
+            raise SpecError(f"shifted images must be those to validate on, moved, but got {len(shifted):,} others.")
+        self._shifted = shifted
         self.augmenters = build_augmenters(spec.augment, IMAGE_SHAPE, spec.batch_size)
         self.loss = SoftmaxCrossEntropy(
             network.classes, spec.batch_size, label_smoothing=spec.label_smoothing, dtype=network.arena.dtype
@@ -285,9 +291,12 @@ class Trainer:
             return trained
         with self.averaged() as network:
             loss, accuracy = evaluate(network, *self._validation)
-            if not math.isfinite(loss):
-                raise Diverged(f"the validation loss is {loss} after epoch {number}")
             metrics = replace(trained, val_loss=loss, val_accuracy=accuracy)
+            if self._shifted is not None:
+                loss, accuracy = evaluate(network, self._shifted, self._validation[1])
+                metrics = replace(metrics, shifted_val_loss=loss, shifted_val_accuracy=accuracy)
+            if not math.isfinite(loss := metrics.value("val_loss") or 0.0):
+                raise Diverged(f"the validation loss is {loss} after epoch {number}")
             if self._is_best(metrics):
                 self.best_epoch, self.best = number, network.snapshot()
         return metrics
@@ -296,5 +305,5 @@ class Trainer:
         """Says whether a validated epoch is better than all before it."""
         if self.best_metrics is None:
             return True
-        value, known = (getattr(each, self._monitor) for each in (metrics, self.best_metrics))
-        return bool(value < known if self._monitor == "val_loss" else value > known)
+        value, known = (each.value(self._monitor) or 0.0 for each in (metrics, self.best_metrics))
+        return value < known if self._monitor == "val_loss" else value > known

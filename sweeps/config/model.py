@@ -44,6 +44,8 @@ _SPACE_KEYS = (
     ("fixed",),
     ("search",),
 )
+# Of that, what came when there were studies already; it means nothing where it is 0.
+_LATER_KEYS = (("study", "validation_shift"),)
 
 _DEEPEST = 8  # search.optimizer.adam.learning_rate.low are five
 
@@ -97,6 +99,11 @@ class StudyConfig(Section):
     def seed(self) -> int:
         """What everything random in the study derives from."""
         return self.study.seed
+
+    @property
+    def validation_shift(self) -> int:
+        """By how many pixels the validation images are moved that a trial is judged by too; 0 for none."""
+        return self.study.validation_shift
 
     @property
     def baselines(self) -> list[str]:
@@ -282,11 +289,12 @@ def _model_at(path: list[str], tables: Mapping[str, Any]) -> type[BaseModel]:
 
 def _space_part(tables: Mapping[str, Any]) -> dict[str, Any]:
     part: dict[str, Any] = {}
-    for path in _SPACE_KEYS:
+    for path in (*_SPACE_KEYS, *_LATER_KEYS):
         value: Any = tables
         for key in path:
             value = value.get(key, {}) if isinstance(value, Mapping) else {}
-        part[".".join(path)] = value
+        if value or path not in _LATER_KEYS:
+            part[".".join(path)] = value
     return part
 
 

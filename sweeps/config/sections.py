@@ -52,13 +52,18 @@ class Section(BaseModel):
 
 
 class Study(Section):
-    """What the study is called, and what it is about."""
+    """What the study is called, and what it is about.
+
+    With a `validation_shift` a trial is judged by the mean of its metric on the validation images and on the same
+    images moved by up to so many pixels.
+    """
 
     name: str = Field(pattern=NAME_PATTERN)
     metric: Literal["val_loss", "val_accuracy"] = "val_loss"
     direction: Literal["minimize", "maximize"]
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     baselines: list[str] = []
+    validation_shift: int = Field(default=0, ge=0, le=8)
 
     @model_validator(mode="before")
     @classmethod

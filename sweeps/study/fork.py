@@ -95,9 +95,9 @@ def fork(
 ) -> Forked:
     """Makes study `name` of another one, with changes, and imports all of its ended trials that still fit.
 
-    A trial fits if all of its values lie in the new space, and within its limits, and seed, metric and epochs are the
-    same. The source may be running; nothing of it changes. The study's file is written last, and by it the study is
-    there: what a kill leaves before is cleared away by the same call.
+    A trial fits if all of its values lie in the new space, and within its limits, and seed, epochs and what it was
+    judged by are the same. The source may be running; nothing of it changes. The study's file is written last, and by
+    it the study is there: what a kill leaves before is cleared away by the same call.
 
     Args:
         source: the study as its file has it; its configuration is the one that it was last run with.

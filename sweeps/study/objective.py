@@ -26,6 +26,7 @@ from mnistnn.machine import peak_mb
 from mnistnn.network import Network, child_seed
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
+from mnistnn.types import UInt8s
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
 from sweeps.study import checkpoints, lineage
@@ -38,6 +39,7 @@ from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import OBJECTIVE
 from sweeps.tracking.address import public
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import trial_note
@@ -60,6 +62,7 @@ class Bench:
         stop: asked before each step of a training; True ends the trial's attempt there.
         say: takes a line for the worker's log.
         forecast: knows how long trials take; without it, none is told its time.
+        shifted: the images to choose by once more, as `shifted_images` gives them.
     """
 
     config: StudyConfig
@@ -72,6 +75,7 @@ class Bench:
     stop: Callable[[], bool]
     say: Callable[[str], None] = print
     forecast: Forecast | None = None
+    shifted: UInt8s | None = None
 
 
 def build_trainer(
@@ -81,6 +85,7 @@ def build_trainer(
     validation: Split | None,
     *,
     monitor: str = "val_loss",
+    shifted: UInt8s | None = None,
 ) -> Trainer:
     """Builds the network and the training of a trial; the same recipe, seed and data give the same weights."""
     network = Network(
@@ -89,7 +94,9 @@ def build_trainer(
         seed=child_seed(seed, 0),
         by_name=lineage.is_of_arm(seed),
     )
-    return Trainer(network, recipe.training, train, validation, seed=child_seed(seed, 1), monitor=monitor)
+    return Trainer(
+        network, recipe.training, train, validation, seed=child_seed(seed, 1), monitor=monitor, shifted=shifted
+    )
 
 
 def run_trial(
@@ -214,7 +221,8 @@ class _Attempt:
 
         def fresh() -> Trainer:
             seed = trial_seed(*lineage.seed_of(self._trial, bench.config.seed))
-            return build_trainer(recipe, seed, bench.train, bench.validation, monitor=bench.config.metric)
+            monitor = bench.config.metric
+            return build_trainer(recipe, seed, bench.train, bench.validation, monitor=monitor, shifted=bench.shifted)
 
         stages = lineage.stages_of(self._trial, bench.config.budget.epochs)
         trainer = checkpoints.resume(self._folder, fresh, bench.say, any_plan=len(stages) > 1)
@@ -250,6 +258,8 @@ class _Attempt:
             "epoch_seconds": metrics.seconds,
             "images_per_s": metrics.images_per_s,
             "learning_rate": metrics.learning_rate,
+            "shifted_val_loss": metrics.shifted_val_loss,
+            "shifted_val_accuracy": metrics.shifted_val_accuracy,
         }
         self._log.epoch(metrics.epoch, known)  # which passes over what it knows
         value = self._value(metrics)
@@ -265,7 +275,7 @@ class _Attempt:
             raise optuna.TrialPruned(f"pruned after epoch {trainer.epoch} of {trainer.spec.epochs}")
 
     def _value(self, metrics: EpochMetrics) -> float | None:
-        return metrics.val_accuracy if self._bench.config.metric == "val_accuracy" else metrics.val_loss
+        return metrics.value(self._bench.config.metric)
 
     def _prune(self, trainer: Trainer, reason: str) -> TrialState:
         self._trial.set_user_attr("reason", reason)
@@ -317,6 +327,14 @@ class _Attempt:
                 "best_val_loss": best.val_loss,
                 "best_val_accuracy": best.val_accuracy,
             }
+            if best.shifted_val_loss is not None and best.shifted_val_accuracy is not None:
+                shifted = {
+                    "shifted_val_loss": best.shifted_val_loss,
+                    "shifted_val_accuracy": best.shifted_val_accuracy,
+                    OBJECTIVE: self._value(best) or 0.0,
+                }
+                attributes |= shifted
+                results |= {f"best_{name}": value for name, value in shifted.items()}
         for name, value in attributes.items():
             self._trial.set_user_attr(name, value)
         self._log.end(state, reason=reason, metrics=results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from mnistnn.checkpoint import save_model
 from mnistnn.data.dataset import Split
+from mnistnn.epochs import metric_names
 from mnistnn.files import atomic_write
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
@@ -50,6 +51,6 @@ def write_results(
 def write_history(folder: Path, history: Sequence[EpochMetrics]) -> None:
     """Writes `history.csv`: one line an epoch; what was not validated stays empty."""
     with atomic_write(folder / "history.csv", "w") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochMetrics)], lineterminator="\n")
+        writer = csv.DictWriter(file, metric_names(history), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(metrics) for metrics in history)

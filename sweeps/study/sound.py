@@ -16,6 +16,7 @@ _NUMBER = (int, float)
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("label", "reason", "role", "preset", "weights_sha256"), str),
     **dict.fromkeys(("origin", "epochs_run", "best_epoch", "params", "macs", "failures", "losses", "progress"), int),
+    **dict.fromkeys(("shifted_val_loss", "shifted_val_accuracy", "objective"), _NUMBER),
     **dict.fromkeys(("val_loss", "val_accuracy", "seconds", "peak_mb", "epoch_s", "epoch_s_estimate"), _NUMBER),
     **dict.fromkeys(("last_train_loss", "last_train_accuracy", "last_val_loss", "last_val_accuracy"), _NUMBER),
     **dict.fromkeys(("start_saturated", "start_overflow", "start_largest"), _NUMBER),

@@ -91,6 +91,7 @@ class Transfer:
         for what, theirs, ours in (
             ("seed", self._source.seed, self._target.seed),
             ("metric", self._source.metric, self._target.metric),
+            ("validation_shift", self._source.validation_shift, self._target.validation_shift),
             ("budget.epochs", self._source.budget.epochs, self._target.budget.epochs),
         ):
             if theirs != ours:

@@ -25,6 +25,7 @@ _MODES: Final = {TABLE: "TABLE", CHARTS: "CHART"}
 
 _LOSS: Final = "best_val_loss"
 _ACCURACY: Final = "best_val_accuracy"
+_OBJECTIVE: Final = "best_objective"
 _METRICS: Final = (_LOSS, _ACCURACY, "epochs_run", "seconds", "params_count")
 _FIRST: Final = ("0", "attributes.`Run Name`", "runDateAndNestInfo")  # as MLflow calls the columns that always show
 _USUAL: Final = ("architecture", "optimizer", "learning_rate", "batch_size", "norm", "dropout")
@@ -52,22 +53,32 @@ _SECTIONS: Final = {
 }
 
 
-def view_tags(params: Sequence[str] = _USUAL, axes: Sequence[str] = (), *, by_accuracy: bool = False) -> dict[str, str]:
+def view_tags(
+    params: Sequence[str] = _USUAL,
+    axes: Sequence[str] = (),
+    *,
+    by_accuracy: bool = False,
+    by_objective: bool = False,
+) -> dict[str, str]:
     """Returns the tags of an experiment that hold both views.
 
     Args:
         params: the params that differ from trial to trial, in the order of the table's columns.
         axes: those of them that every trial has, for parallel coordinates.
         by_accuracy: whether the best has the highest accuracy, and not the lowest loss.
+        by_objective: whether trials are judged by the mean of that on plain and on shifted images.
     """
-    columns = [f"metrics.`{name}`" for name in _METRICS]
+    best = _OBJECTIVE if by_objective else _ACCURACY if by_accuracy else _LOSS
+    columns = [f"metrics.`{name}`" for name in ((_OBJECTIVE, *_METRICS) if by_objective else _METRICS)]
     columns += ["attributes.`Models`", "attributes.`Dataset`"]
     columns += [f"params.`{name}`" for name in params[:_MOST_PARAMS]]
+    widths = _WIDTHS | {f"params.`{name}`": max(80, 30 + 8 * len(name)) for name in params}
+    widths |= {f"metrics.`{_OBJECTIVE}`": 120} if by_objective else {}
     common: dict[str, Any] = {
-        "orderByKey": f"metrics.`{_ACCURACY if by_accuracy else _LOSS}`",
+        "orderByKey": f"metrics.`{best}`",
         "orderByAsc": not by_accuracy,
         "selectedColumns": columns,
-        "columnWidths": _WIDTHS | {f"params.`{name}`": max(80, 30 + 8 * len(name)) for name in params},
+        "columnWidths": widths,
         "columnOrder": [*_FIRST, *(name for name in columns if name not in _FIRST)],
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,

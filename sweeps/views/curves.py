@@ -26,7 +26,8 @@ def curve_of(trial: FrozenTrial, folder: Path, metric: str) -> dict[str, Curve]:
     Args:
         trial: the trial.
         folder: its folder, in which the history of one that has ended lies.
-        metric: what the trial reports to its study, which is all that is known of one that runs.
+        metric: of what the trial reports to its study, which is all that is known of one that runs. Where the study
+            has a `validation_shift`, that is the mean over both kinds of images.
     """
     curves: dict[str, Curve] = {"val_loss": {}, "val_accuracy": {}}
     try:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mnistnn.files import atomic_write
 from sweeps.study.lineage import ARM, EXTENDS, IMPORTED, REPEATS
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import OBJECTIVE
 from sweeps.views.screen import cut
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = ["LAYOUTS", "render", "render_best", "role_of", "source_of", "to_json"
 # What a user attribute is called in the table.
 _RESULTS = {
     "label": "network",
+    OBJECTIVE: OBJECTIVE,
     "val_loss": "val_loss",
     "val_accuracy": "val_accuracy",
     "best_epoch": "best_epoch",
@@ -40,6 +42,7 @@ _SHOWN = (
     "trial",
     "state",
     "network",
+    OBJECTIVE,
     "val_loss",
     "val_accuracy",
     "epochs",
@@ -51,7 +54,7 @@ _SHOWN = (
     "from",
 )
 # Shown only where a trial has one.
-_RARE = ("baseline", "from")
+_RARE = (OBJECTIVE, "baseline", "from")
 # What a narrow terminal does without, first to last, before and after the network's name is cut.
 _LEAST = ("epoch_s_estimate", "epoch_s", "params", "from", "baseline", "seconds", "epochs", "state", "val_loss")
 _NAME, _SHORTEST_NAME = 20, 8  # characters of a network
@@ -59,6 +62,7 @@ _HEADERS = {"epoch_s_estimate": "estimate"}
 #: How the table shows a column's values.
 LAYOUTS = {
     "trial": "#{:03d}",
+    OBJECTIVE: "{:.4f}",
     "val_loss": "{:.4f}",
     "val_accuracy": "{:.4f}",
     "epochs": "{:.0f}",
@@ -85,8 +89,10 @@ def trials_frame(study: optuna.Study) -> pandas.DataFrame:
     trials.sort(key=rank)
     parameters = sorted({name for trial in trials for name in trial.params})
     clash = {name for name in parameters if name in _RESULTS.values()}
+    # Which only a study that judges by the mean of two figures has.
+    results = [name for name in _RESULTS.values() if name != OBJECTIVE or any(name in t.user_attrs for t in trials)]
     rows = [_row(trial, clash) for trial in trials]
-    columns = ["trial", "state", "from", *_RESULTS.values(), *(_column(name, clash) for name in parameters)]
+    columns = ["trial", "state", "from", *results, *(_column(name, clash) for name in parameters)]
     return pandas.DataFrame(rows, columns=columns)
 
 
@@ -97,7 +103,7 @@ def render(frame: pandas.DataFrame, width: int | None = None) -> str:
         frame: what `trials_frame` returned, or some of its rows.
         width: of the terminal; what it has no room for is left out. None: what fits most is shown.
     """
-    names = [name for name in _SHOWN if name not in _RARE or frame[name].notna().any()]
+    names = [name for name in _SHOWN if name not in _RARE or (name in frame and frame[name].notna().any())]
     columns: dict[str, list[str]] = {}
     for name in names:
         layout = LAYOUTS.get(name)

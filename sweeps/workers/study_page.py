@@ -22,7 +22,12 @@ __all__ = ["budget_text", "first_page", "heading", "page_views", "result", "stop
 def page_views(config: StudyConfig) -> dict[str, str]:
     """Returns the views as tags of the experiment, with the columns of what this study searches."""
     columns = searched_columns(Space(config))
-    return view_tags(columns.searched, columns.axes, by_accuracy=config.metric == "val_accuracy")
+    return view_tags(
+        columns.searched,
+        columns.axes,
+        by_accuracy=config.metric == "val_accuracy",
+        by_objective=bool(config.validation_shift),
+    )
 
 
 def heading(study: str) -> str:

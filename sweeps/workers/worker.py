@@ -84,6 +84,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     from sweeps.study.sampler import make_sampler
     from sweeps.study.space import Space
     from sweeps.study.storage import load_study
+    from sweeps.study.validation import shifted_images
 
     config = StudyConfig.from_dict(order.config)
     space = Space(config)
@@ -114,6 +115,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         stop=stop,
         say=say,
         forecast=forecast,
+        shifted=shifted_images(validation, config.validation_shift, config.seed),
     )
     # The parent keeps the time, and stops what still runs when it is up.
     budget = Budget(order.trials, queued_only=config.is_queued, most=order.most).narrowed(order.only)

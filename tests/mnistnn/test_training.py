@@ -15,6 +15,7 @@ from mnistnn.augment.noise import Noise
 from mnistnn.augment.rotation import Rotation
 from mnistnn.augment.translation import Translation
 from mnistnn.data import Dataset, Split
+from mnistnn.epochs import metric_names
 from mnistnn.errors import Diverged, SpecError, Stopped
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
@@ -111,6 +112,39 @@ def test_the_best_may_be_chosen_by_accuracy(parts: Parts) -> None:
     list(trainer.fit())
     values = [metrics.val_accuracy or 0 for metrics in trainer.history]
     assert trainer.best_epoch == int(np.argmax(values)) + 1  # the first of equals
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_the_best_is_chosen_by_the_mean_over_plain_and_shifted_images(parts: Parts, monitor: str) -> None:
+    images, labels = parts[1].take()
+    moved = np.roll(images, 4, axis=2)
+    spec = TrainingSpec(epochs=5, batch_size=50, optimizer=Adam(learning_rate=0.03))
+    trainer = Trainer(Network(TINY), spec, *parts, monitor=monitor, shifted=moved)
+    for metrics in trainer.fit():
+        assert (metrics.val_loss, metrics.val_accuracy) == evaluate(trainer.network, images, labels)
+        shifted = evaluate(trainer.network, moved, labels)
+        assert (metrics.shifted_val_loss, metrics.shifted_val_accuracy) == shifted
+        plain = getattr(metrics, monitor)
+        assert metrics.value(monitor) == (plain + shifted[monitor == "val_accuracy"]) / 2
+    values = [metrics.value(monitor) or 0.0 for metrics in trainer.history]
+    assert len({*values}) > 1
+    assert values != [getattr(metrics, monitor) for metrics in trainer.history]
+    assert trainer.best_epoch == 1 + int(np.argmin(values) if monitor == "val_loss" else np.argmax(values))
+    assert list(history_frame(trainer.history).columns)[-2:] == ["shifted_val_loss", "shifted_val_accuracy"]
+
+
+def test_without_shifted_images_an_epochs_value_is_its_metric(parts: Parts) -> None:
+    trainer = trainer_of(parts, epochs=2, validate_every=2)
+    first, second = trainer.fit()
+    assert (first.value("val_loss"), second.value("val_loss")) == (None, second.val_loss)
+    assert second.value("val_accuracy") == second.val_accuracy
+
+
+def test_shifted_images_must_be_those_to_validate_on(parts: Parts) -> None:
+    images = parts[1].take()[0]
+    for validation, shifted in ((None, images), (parts[1], images[1:])):
+        with pytest.raises(SpecError, match="must be those to validate on"):
+            Trainer(Network(TINY), TrainingSpec(), parts[0], validation, shifted=shifted)
 
 
 def test_without_validation_there_is_no_best_and_the_last_stays(parts: Parts) -> None:
@@ -336,7 +370,7 @@ def test_metrics_are_numbers_of_python(parts: Parts) -> None:
     trainer = trainer_of(parts, epochs=1)
     (metrics,) = trainer.fit()
     assert isinstance(metrics, EpochMetrics)
-    for name in EpochMetrics.__dataclass_fields__:
+    for name in metric_names([metrics]):
         assert type(getattr(metrics, name)) in (int, float)
         assert math.isfinite(getattr(metrics, name))
 

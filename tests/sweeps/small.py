@@ -19,6 +19,7 @@ from sweeps.study.pruner import make_pruner
 from sweeps.study.sampler import make_sampler
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, open_storage, open_study
+from sweeps.study.validation import shifted_images
 
 TABLES: dict[str, Any] = {
     "study": {"name": "small", "seed": 3},
@@ -71,6 +72,7 @@ def make_bench(
         "inputs": [],
         "stop": stop,
         "say": lambda line: None,
+        "shifted": shifted_images(validation, config.validation_shift, config.seed),
     }
     return Bench(**(known | changes))
 

@@ -23,6 +23,7 @@ from sweeps.errors import StudyError
 from sweeps.study.forecast import EPOCH_S_ESTIMATE
 from sweeps.study.labels import run_name
 from sweeps.study.space import Space
+from sweeps.study.validation import reported
 from sweeps.tracking.cursor import CURSOR, Cursor
 from sweeps.tracking.events import EVENTS, Event, parse
 from sweeps.tracking.inspect import SeenRun
@@ -42,6 +43,8 @@ _EPOCHS = {  # of history.csv, by the names that the events have
     "seconds": "epoch_seconds",
     "images_per_s": "images_per_s",
     "learning_rate": "learning_rate",
+    "shifted_val_loss": "shifted_val_loss",
+    "shifted_val_accuracy": "shifted_val_accuracy",
 }
 
 
@@ -221,12 +224,12 @@ class _Record:
         try:
             with open(self.folder / "history.csv", encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    values = {name: float(row[field]) for field, name in _EPOCHS.items() if row[field]}
+                    values = {name: float(row[field]) for field, name in _EPOCHS.items() if row.get(field)}
                     found[int(row["epoch"])] = values
         except (OSError, ValueError, TypeError, KeyError, csv.Error):
             pass
         for step, value in self.trial.intermediate_values.items():
-            found.setdefault(step, {self.scene.config.metric: float(value)})
+            found.setdefault(step, {reported(self.scene.config): float(value)})
         return found
 
     @property

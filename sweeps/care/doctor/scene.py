@@ -19,6 +19,7 @@ from sweeps.paths import StudyPaths
 from sweeps.study.liveness import Owner, is_dead, stale_trials
 from sweeps.study.locks import is_held
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import OBJECTIVE
 from sweeps.tracking.inspect import RunStore, SeenRun, local_path, open_runs
 from sweeps.tracking.store import experiment_name
 
@@ -30,6 +31,9 @@ METRICS = {
     "best_epoch": "best_epoch",
     "best_val_loss": "val_loss",
     "best_val_accuracy": "val_accuracy",
+    "best_shifted_val_loss": "shifted_val_loss",
+    "best_shifted_val_accuracy": "shifted_val_accuracy",
+    "best_objective": OBJECTIVE,
 }
 
 _RANKS = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING)

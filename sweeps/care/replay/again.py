@@ -24,6 +24,7 @@ from sweeps.study.lineage import train_stages
 from sweeps.study.objective import build_trainer
 from sweeps.study.results import write_results
 from sweeps.study.storage import load_study
+from sweeps.study.validation import OBJECTIVE, shifted_images
 
 __all__ = ["replay_trial"]
 
@@ -102,7 +103,8 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
     from tqdm import tqdm
 
     train, validation = dataset.split(record.split_seed)
-    trainer = build_trainer(record.recipe, record.seed, train, validation, monitor=record.monitor)
+    shifted = shifted_images(validation, record.validation_shift, record.split_seed)
+    trainer = build_trainer(record.recipe, record.seed, train, validation, monitor=record.monitor, shifted=shifted)
     epochs = train_stages(trainer, record.stages)
     diverged = ""
     hidden = None if progress else True  # None: tqdm itself looks for the terminal
@@ -132,7 +134,9 @@ def _reason(record: Record, outcome: _Outcome) -> str:
 
 def _compare(record: Record, history: list[EpochMetrics]) -> Difference | None:
     """Returns the first value that came out otherwise."""
-    replayed: dict[int, dict[str, Any]] = {metrics.epoch: asdict(metrics) for metrics in history}
+    replayed: dict[int, dict[str, Any]] = {
+        metrics.epoch: asdict(metrics) | {OBJECTIVE: metrics.value(record.monitor)} for metrics in history
+    }
     odd = [point for point in record.curve if not _is_same(point.value, replayed.get(point.epoch, {}).get(point.name))]
     if not odd:
         return None

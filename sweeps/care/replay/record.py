@@ -23,6 +23,7 @@ from sweeps.study.lineage import IMPORTED, Stage, identity_of, seed_of, stages_o
 from sweeps.study.lookup import config_of, find_trial, values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import reported
 from sweeps.tracking.events import EVENTS, Event, parse
 
 if TYPE_CHECKING:
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["COMPARED", "DIVERGED", "Point", "Record", "read_record", "state_of"]
 
 #: What of an epoch must come out again: all but its time.
-COMPARED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
+COMPARED = (
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "shifted_val_loss",
+    "shifted_val_accuracy",
+)
 #: Begins the reason of a trial whose loss stopped being a number.
 DIVERGED = "diverged: "
 
@@ -69,6 +78,7 @@ class Record:
         seed: what everything random in it derives from.
         split_seed: what the images were parted by.
         monitor: by which metric its best epoch was chosen.
+        validation_shift: by how much the validation images were moved that it was judged by too.
         identity: what the header of its weights says besides.
         weights_sha256: the digest of its weights; None for one that has none.
         curve: its epochs' values, from wherever they are recorded.
@@ -88,6 +98,7 @@ class Record:
     seed: np.random.SeedSequence
     split_seed: int
     monitor: str
+    validation_shift: int
     identity: dict[str, Any]
     weights_sha256: str | None
     curve: list[Point]
@@ -135,9 +146,10 @@ def read_record(study: optuna.Study, paths: StudyPaths, number: int) -> Record:
         seed=trial_seed(*seed_of(trial, config.seed)),
         split_seed=config.seed if imported is None else int(imported["seed"]),
         monitor=config.metric,
+        validation_shift=config.validation_shift,
         identity=identity_of(trial, config.name, config.seed),
         weights_sha256=digest if state == "COMPLETE" else None,
-        curve=[*_reported(trial, config.metric), *_logged(folder), *_history(folder)],
+        curve=[*_reported(trial, reported(config)), *_logged(folder), *_history(folder)],
         made_by=_made_by(folder),
         data_digest=study.user_attrs.get("data_digest"),
         folder=folder,
@@ -212,9 +224,9 @@ def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, values
 
 
-def _reported(trial: FrozenTrial, metric: str) -> Iterator[Point]:
+def _reported(trial: FrozenTrial, name: str) -> Iterator[Point]:
     for epoch, value in trial.intermediate_values.items():
-        yield Point(epoch, metric, float(value), _STORAGE)
+        yield Point(epoch, name, float(value), _STORAGE)
 
 
 def _events(folder: Path) -> Iterator[Event]:
@@ -243,7 +255,7 @@ def _history(folder: Path) -> list[Point]:
             Point(int(row["epoch"]), name, float(row[name]), "history.csv")
             for row in rows
             for name in COMPARED
-            if row[name]
+            if row.get(name)
         ]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):  # the events say as much
         return []

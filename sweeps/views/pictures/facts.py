@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.study.labels import bare_names
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import OBJECTIVE
 from sweeps.tracking.events import EVENTS, parse
 from sweeps.views.pictures.searched import Parameter, searched_parameters
 
@@ -173,7 +174,7 @@ def _trial(
     known = trial.user_attrs
     overrides = {name: value for name, value in known.get("overrides", {}).items() if name in names}
     curve = [(step, value) for step, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)]
-    value = trial.value if trial.state == TrialState.COMPLETE else known.get(metric)
+    value = trial.value if trial.state == TrialState.COMPLETE else known.get(OBJECTIVE, known.get(metric))
     if value is None and curve:
         value = curve[-1][1]
     return TrialFacts(

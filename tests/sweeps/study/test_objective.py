@@ -253,9 +253,9 @@ class Reaper:
         return guarded
 
 
-def _kill_and_go_on(tmp_path: Path, tiny: Any, at: int) -> bool:
+def _kill_and_go_on(tmp_path: Path, tiny: Any, at: int, **changes: Any) -> bool:
     """Kills a trial before its write number `at` and runs the study to its end. Returns False if it has fewer."""
-    config = small_config(budget__trials=1, search={"filters": [2, 4]})
+    config = small_config(**{"budget__trials": 1, "search": {"filters": [2, 4]}} | changes)
     root = tmp_path / f"at-{at}"
     study, paths = make_study(config, root, tiny), paths_of(config, root)
     reaper = Reaper(at)
@@ -299,6 +299,17 @@ def test_a_kill_before_any_write_loses_nothing(tmp_path: Path, tiny: Any, phase:
     at = 1 + phase
     while _kill_and_go_on(tmp_path, tiny, at):
         at += 4
+    assert at > 40
+
+
+@pytest.mark.kill
+def test_neither_does_it_to_averaged_weights_and_shifted_images(tmp_path: Path, tiny: Any) -> None:
+    """The average goes on where it stood, and its statistics are estimated from the same images again."""
+    fixed = {"blocks": 1, "kernel": 3, "batch_size": 50, "norm": "batch_norm", "dropout": 0.2, "ema": 0.9}
+    changes = {"fixed": fixed | {"augment": "translation"}, "study__validation_shift": 2}
+    at = 3
+    while _kill_and_go_on(tmp_path, tiny, at, **changes):
+        at += 7
     assert at > 40
 
 

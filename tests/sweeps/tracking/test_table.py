@@ -61,6 +61,15 @@ def test_a_study_by_accuracy_has_the_highest_first() -> None:
     assert all(chart["type"] != "PARALLEL" for chart in found["charts"]["compareRunCharts"]), "it would be empty"
 
 
+def test_a_study_by_two_figures_is_ordered_by_their_mean() -> None:
+    for by_accuracy in (False, True):
+        state = states(table.view_tags(["dropout"], by_accuracy=by_accuracy, by_objective=True))["trials"]
+        assert state["orderByKey"] == state["selectedColumns"][0] == "metrics.`best_objective`"
+        assert state["orderByAsc"] is not by_accuracy
+    plain = states(table.view_tags(["dropout"]))["trials"]
+    assert "best_objective" not in str(plain)
+
+
 def test_the_address_opens_the_view_in_the_training_ui() -> None:
     assert table.address("http://127.0.0.1:5000", "3") == (
         "http://127.0.0.1:5000/#/experiments/3/runs"

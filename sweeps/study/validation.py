@@ -1,0 +1,50 @@
+"""The validation images a second time, shifted: what a study is judged by that wants nets to hold on them too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from mnistnn.augment.translation import Translation
+from mnistnn.data.dataset import Split
+from mnistnn.types import UInt8s
+from sweeps.config import StudyConfig
+
+__all__ = ["OBJECTIVE", "reported", "shifted_images"]
+
+#: What a trial was judged by, where that is the mean of two figures: in its attributes, and in its record.
+OBJECTIVE: Final = "objective"
+
+# Parts this draw from those of the trials, whose numbers stand in this place.
+_SHIFTED: Final = 0x51F7ED51
+_BLOCK: Final = 1000  # images at a time
+
+
+def reported(config: StudyConfig) -> str:
+    """Returns the name of what a trial reports to its study after each epoch: its metric, or the mean of two."""
+    return OBJECTIVE if config.validation_shift else config.metric
+
+
+def shifted_images(validation: Split, shift: int, study_seed: int) -> UInt8s | None:
+    """Returns the validation images, each moved by up to `shift` pixels along each axis; None without a shift.
+
+    Every trial of the study gets the same: they are drawn from its seed alone.
+
+    Args:
+        validation: the images to validate on.
+        shift: the study's `validation_shift`.
+        study_seed: the seed that the images were parted by.
+
+    Shape:
+        → (N, 28, 28)
+    """
+    if not shift:
+        return None
+    images, _ = validation.take()
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(study_seed, spawn_key=(_SHIFTED,))))
+    translate = Translation(shift=shift).build((28, 28), _BLOCK)
+    shifted = np.empty_like(images)
+    for start in range(0, len(images), _BLOCK):
+        shifted[start : start + _BLOCK] = translate(images[start : start + _BLOCK], rng)
+    return shifted
