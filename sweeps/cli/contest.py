@@ -12,7 +12,7 @@ import click
 
 from sweeps.cli.completion import STUDY
 from sweeps.cli.hints import by_make, show_next
-from sweeps.cli.options import PATH, find_data, log_to, options, read_study, refuse_without, show_as
+from sweeps.cli.options import PATH, find_data, log_to, options, read_study, refuse_beside, refuse_without, show_as
 from sweeps.paths import Paths, project_root
 
 if TYPE_CHECKING:
@@ -21,9 +21,42 @@ if TYPE_CHECKING:
 __all__ = ["ensemble", "submit", "verify"]
 
 
+def _members(ctx: click.Context, param: click.Parameter, value: str | None) -> list[tuple[str, int]] | None:
+    """Returns studies ("" for the first one) and numbers of trials that 3,17,other:4 means."""
+    if value is None or ctx.resilient_parsing:
+        return None
+    found = []
+    for part in value.split(","):
+        study, _, number = part.strip().rpartition(":")
+        if not number.isdecimal() or len(number) > _DIGITS:
+            raise click.BadParameter(f"{part.strip()!r} is no trial's number, like 17 or night:17.")
+        found.append((study, int(number)))
+    if len(set(found)) < len(found):
+        raise click.BadParameter("each trial must be named once.")
+    return found
+
+
+_DIGITS = 9  # as many as a trial's number can have
+
+
 @click.command()
-@click.argument("study", type=STUDY)
-@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many trials.  [default: the study's, 5]")
+@click.argument("studies", metavar="STUDY [STUDY]...", nargs=-1, required=True, type=STUDY)
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="K", help="How many trials, of each study.  [default: the study's, 5]"
+)
+@click.option(
+    "--members",
+    callback=_members,
+    metavar="N,N,...",
+    help="These trials, and not the best; night:17 is of another study named here.",
+)
+@click.option(
+    "--add",
+    multiple=True,
+    type=PATH,
+    metavar="FILE",
+    help="A model from outside: an .npz of `val` (N, 10) for training images `indices` (N,), and `test` (10000, 10).",
+)
 @click.option(
     "--method",
     type=click.Choice(["auto", "mean", "weighted", "greedy"]),
@@ -35,9 +68,19 @@ __all__ = ["ensemble", "submit", "verify"]
     default="auto",
     help="Whose members: the final stage's, if there are any, or the search's.",
 )
+@click.option(
+    "--tta",
+    type=click.IntRange(0, 4),
+    metavar="PIXELS",
+    help="Let members average five views: an image, and it shifted so far in four directions.  [default: the study's]",
+)
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
+@click.pass_context
 def ensemble(
-    study: str,
+    ctx: click.Context,
+    /,
+    studies: Sequence[str],
+    members: list[tuple[str, int]] | None,
     data_dir: Path | None,
     storage: str | None,
     overrides: Sequence[str],
@@ -50,11 +93,16 @@ def ensemble(
     """Average a study's best trials.
 
     The members and their average are scored on validation and test images, and the average becomes the champion of
-    MLflow's registered model sweeps-STUDY.
+    MLflow's registered model sweeps-STUDY. Of several studies, run on the same data, it is the first one's.
     """
     from sweeps.ensemble import as_text, build_ensemble
 
-    config = read_study(study, overrides, seed)
+    if members is not None:
+        refuse_beside(ctx, "--members", "top", "stage")
+    first, *more = studies
+    config = read_study(first, overrides, seed)
+    others = [read_study(name) for name in more]
+    chosen |= {"others": others, "numbers": _by_study(members, config.name, [each.name for each in others])}
     root, dataset, say = project_root(), find_data(data_dir, quiet), log_to(quiet)
 
     def draw(report: EnsembleReport, folder: Path) -> Sequence[str]:
@@ -69,6 +117,27 @@ def ensemble(
     if report.untracked:
         click.echo(f"error: {report.untracked}", err=True)
     return 1 if report.untracked else 0
+
+
+def _by_study(members: list[tuple[str, int]] | None, first: str, others: Sequence[str]) -> dict[str, list[int]] | None:
+    """Returns the chosen trials by their studies' names.
+
+    Raises:
+        UsageError: a study is named twice, or has members and is not named.
+    """
+    names = [first, *others]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"each study must be named once, but got {', '.join(names)}")
+    if members is None:
+        return None
+    found: dict[str, list[int]] = {name: [] for name in names}
+    for study, number in members:
+        if (study or first) not in found:
+            raise click.UsageError(
+                f"--members must be of a study that is named, but got {study}:{number}; name {study} too"
+            )
+        found[study or first].append(number)
+    return found
 
 
 @click.command()

@@ -133,7 +133,11 @@ class Limits(Section):
 
 
 class Ensemble(Section):
-    """Which trials are averaged; fewer than `top` if there are fewer."""
+    """Which trials are averaged; fewer than `top` if there are fewer.
+
+    `tta` is by how many pixels images are shifted for the views whose mean a member answers; 0 for the image alone.
+    """
 
     top: Count = 5
     method: Literal["auto", "mean", "weighted", "greedy"] = "auto"
+    tta: int = Field(default=0, ge=0, le=4)

@@ -12,7 +12,9 @@ import numpy as np
 from mnistnn.files import sha256_bytes
 from mnistnn.types import Floats, Ints, UInt8s
 from sweeps.ensemble.members import Member, load_network
+from sweeps.ensemble.outside import outside_probs
 from sweeps.ensemble.temperature import tempered
+from sweeps.ensemble.views import predict
 from sweeps.paths import StudyPaths
 
 __all__ = ["Ensemble", "average"]
@@ -45,6 +47,7 @@ class Ensemble:
         weights: how much each counts; they sum to one.
         paths: the study's paths, where the members' files lie.
         temperature: what makes the average as sure as it is right; it changes no answer.
+        tta: by how many pixels the images are shifted for the views that a member averages; 0 for the image alone.
     """
 
     study: str
@@ -52,6 +55,7 @@ class Ensemble:
     weights: tuple[float, ...]
     paths: StudyPaths
     temperature: float = 1.0
+    tta: int = 0
 
     @property
     def digest(self) -> str:
@@ -62,29 +66,40 @@ class Ensemble:
         parts: Any = [
             [member.weights_sha256, weight] for member, weight in zip(self.members, self.weights, strict=True)
         ]
-        if self.temperature != 1.0:
-            parts = {"members": parts, "temperature": self.temperature}
+        more = ({"temperature": self.temperature} if self.temperature != 1.0 else {}) | (
+            {"tta": self.tta} if self.tta else {}
+        )
+        if more:
+            parts = {"members": parts, **more}
         return sha256_bytes(json.dumps(parts).encode())
 
-    def predict_proba(self, images: UInt8s) -> Floats:
+    def predict_proba(self, images: UInt8s, key: str | None = None) -> Floats:
         """Returns the averaged softmax outputs, by the ensemble's temperature.
+
+        Args:
+            images: what to answer for.
+            key: the name of the array in which models from outside say what they predicted for these images.
 
         Shape:
             images: (N, 28, 28) uint8 → (N, 10) float32
 
         Raises:
             CheckpointError: a member's weights are missing, damaged, or not those that its trial recorded.
+            DataError: a member came from outside, and has not predicted these images.
         """
-        return self.combine(self.member_probs(images))
+        return self.combine(self.member_probs(images, key))
 
     def combine(self, probs: Iterable[Floats]) -> Floats:
         """Returns what the ensemble makes of its members' outputs. Shape: M times (N, 10) → (N, 10) float32."""
         return tempered(average(probs, self.weights), self.temperature)
 
-    def member_probs(self, images: UInt8s) -> Iterator[Floats]:
+    def member_probs(self, images: UInt8s, key: str | None = None) -> Iterator[Floats]:
         """Yields each member's softmax outputs in turn; one network is in memory at a time, and works in blocks."""
         for member in self.members:
-            yield load_network(member, self.paths).predict_proba(cast("Floats", images))
+            if member.outside:
+                yield outside_probs(member, self.paths, key, len(images))
+            else:
+                yield predict(load_network(member, self.paths), images, self.tta)
 
     def predict(self, images: UInt8s) -> Ints:
         """Returns the likeliest digit of each image. Shape: (N, 28, 28) uint8 → (N,)."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistnn.data import Dataset
 from mnistnn.errors import InputError, OutputError
 from mnistnn.files import sha256_bytes
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
-from sweeps.ensemble.choice import Choice, choose
+from sweeps.ensemble.choice import Choice, Source, choose
 from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
 from sweeps.ensemble.likeness import training_likeness
 from sweeps.ensemble.members import load_network
+from sweeps.ensemble.outside import TEST
 from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
@@ -53,6 +54,10 @@ def build_ensemble(
     top: int | None = None,
     method: str | None = None,
     stage: str = "auto",
+    others: Sequence[StudyConfig] = (),
+    numbers: Mapping[str, Sequence[int]] | None = None,
+    add: Sequence[Path] = (),
+    tta: int | None = None,
     storage_url: str | None = None,
     tracking_uri: str | None = None,
     draw: Draw | None = None,
@@ -71,6 +76,10 @@ def build_ensemble(
         top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
         method: "mean", "weighted", "greedy" or "auto"; by default the study's.
         stage: "search", "final", or "auto": the final stage's members if there are any.
+        others: more studies that members come from; the ensemble is the first one's.
+        numbers: the trials to take instead of the best, by their studies' names.
+        add: files of models from outside, as `outside` describes them.
+        tta: by how many pixels to shift for the views that members average; by default the study's `ensemble.tta`.
         storage_url: where the trials are; by default the study's own journal.
         tracking_uri: MLflow's store; by default the project's own.
         draw: makes the pictures of an ensemble that has none yet.
@@ -80,13 +89,28 @@ def build_ensemble(
         The report. If MLflow is away, it stands all the same, and its `untracked` says why; another call delivers it.
 
     Raises:
-        StudyError: no trial finished, fewer than `top` did, or the study saw other data.
+        StudyError: no trial finished, fewer than `top` did, one of `numbers` did not, or a study saw other data.
+        DataError: a file of `add` cannot be used.
         CheckpointError: a member's predictions or weights are missing or damaged.
         OutputError: the results cannot be written.
     """
     method = check_method(method or config.ensemble.method)
     paths = Paths(root).study(config.name)
-    chosen = _choose(config, paths, dataset, top, method, stage, storage_url)
+    chosen = _choose(
+        config,
+        paths,
+        dataset,
+        storage_url,
+        others,
+        {
+            "top": top,
+            "method": method,
+            "stage": stage,
+            "numbers": numbers,
+            "add": add,
+            "tta": config.ensemble.tta if tta is None else tta,
+        },
+    )
     folder = paths.ensemble / sha256_bytes(f"{chosen.method} {chosen.ensemble.digest}".encode())[:12]
     lock = FileLock(paths.ensemble / "build.lock")
     try:
@@ -104,7 +128,12 @@ def build_ensemble(
         else:
             echo(f"ensemble of {count}: as it was before; the test images were not opened again")
         report = replace(
-            report, considered=chosen.considered, finished=chosen.finished, stage=chosen.stage, methods=chosen.scores
+            report,
+            considered=chosen.considered,
+            finished=chosen.finished,
+            stage=chosen.stage,
+            methods=chosen.scores,
+            tta_gain=chosen.tta_gain,
         )
         training_likeness(dataset.digest, Paths(root).data, lambda: dataset)  # for `submit`, which may not find it
         if draw is not None and not any(folder.glob("*.png")):
@@ -118,11 +147,26 @@ def _choose(
     config: StudyConfig,
     paths: StudyPaths,
     dataset: Dataset,
-    top: int | None,
-    method: str,
-    stage: str,
     storage_url: str | None,
+    others: Sequence[StudyConfig],
+    asked: Mapping[str, Any],
 ) -> Choice:
+    first, *more = (
+        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url) for each in (config, *others)
+    )
+    chosen = choose(first.study, config, paths, dataset=dataset, compare=True, others=more, **asked)
+    for member in chosen.ensemble.members:
+        if not member.outside:
+            load_network(member, paths)  # what is damaged shall be found before the test images are opened
+    return chosen
+
+
+def _source(config: StudyConfig, paths: StudyPaths, dataset: Dataset, storage_url: str | None) -> Source:
+    """Returns a study that members come from.
+
+    Raises:
+        StudyError: it was run on other data.
+    """
     from sweeps.study.storage import load_study
 
     study = load_study(config.name, storage_url, paths)
@@ -132,10 +176,7 @@ def _choose(
             f"study {config.name!r} must be evaluated on the data it was run on (digest {seen[:12]}), but got other "
             f"data ({dataset.digest[:12]}); name the same --data-dir."
         )
-    chosen = choose(study, config, paths, top=top, method=method, dataset=dataset, stage=stage, compare=True)
-    for member in chosen.ensemble.members:
-        load_network(member, paths)  # what is damaged shall be found before the test images are opened
-    return chosen
+    return Source(study, config, paths)
 
 
 def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport | None:
@@ -154,7 +195,7 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
     """Scores members and ensemble. This opens the test images, now that nothing is left to choose."""
     ensemble, evidence = chosen.ensemble, chosen.evidence
     test = dataset.open_test(f"ensemble of study {ensemble.study}", ledger)
-    test_probs = list(ensemble.member_probs(test.images))
+    test_probs = list(ensemble.member_probs(test.images, TEST))
     labels, val = evidence.labels, tempered(evidence.combine(ensemble.weights), ensemble.temperature)
     ours = ensemble.combine(test_probs)
     save_probs(
@@ -194,6 +235,8 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         stage=chosen.stage,
         temperature=ensemble.temperature,
         methods=chosen.scores,
+        tta=ensemble.tta,
+        tta_gain=chosen.tta_gain,
     )
 
 

@@ -1,25 +1,40 @@
-"""Which of a study's trials make up an ensemble, and how much each counts: chosen by images that trained none of them.
+"""Which trials make up an ensemble, and how much each counts: chosen by images that trained none of them.
 
 No function here sees a test image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from mnistnn.errors import CheckpointError
 from mnistnn.metrics import cross_entropy
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
+from sweeps.ensemble.evaluate import Interval, loss_gain
 from sweeps.ensemble.evidence import Evidence, Reader, join
-from sweeps.ensemble.members import FINAL, STAGES, Member, Trial, best_members, finished_trials, member_of
+from sweeps.ensemble.members import (
+    FINAL,
+    STAGES,
+    Member,
+    Trial,
+    best_members,
+    finished_trials,
+    load_network,
+    member_of,
+    rank_of,
+)
 from sweeps.ensemble.methods import MethodScore, weigh
+from sweeps.ensemble.outside import read_outside
+from sweeps.ensemble.predictions import Predictions
 from sweeps.ensemble.selection import check_method
 from sweeps.ensemble.temperature import fit_temperature, tempered
+from sweeps.ensemble.views import predict
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 
@@ -29,7 +44,7 @@ if TYPE_CHECKING:
     from mnistnn.data import Dataset
     from sweeps.config import StudyConfig
 
-__all__ = ["Choice", "choose", "rank"]
+__all__ = ["Choice", "Source", "choose", "rank"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +57,9 @@ class Choice:
         evidence: the members' outputs for images that they were not trained on.
         considered: how many of the best trials there were to choose from.
         finished: how many trials had finished.
-        stage: "search" or "final": where the members come from.
+        stage: "search" or "final": where the members come from; "mixed" if from both, or from outside.
         scores: what each way of weighing is worth.
+        tta_gain: by how much views lower the loss; None without them.
     """
 
     ensemble: Ensemble
@@ -53,6 +69,22 @@ class Choice:
     finished: int
     stage: str
     scores: tuple[MethodScore, ...] = ()
+    tta_gain: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A study that gives members.
+
+    Attributes:
+        study: as Optuna has it.
+        config: its configuration.
+        paths: its paths.
+    """
+
+    study: optuna.Study
+    config: StudyConfig
+    paths: StudyPaths
 
 
 def choose(
@@ -65,6 +97,10 @@ def choose(
     dataset: Dataset | None = None,
     stage: str = "auto",
     compare: bool = False,
+    others: Sequence[Source] = (),
+    numbers: Mapping[str, Sequence[int]] | None = None,
+    add: Sequence[Path] = (),
+    tta: int = 0,
 ) -> Choice:
     """Chooses and weighs members by what they predicted for images that they were not trained on.
 
@@ -75,43 +111,64 @@ def choose(
         study: whose trials.
         config: the study's.
         paths: the study's.
-        top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are, and of
-            the final stage all.
+        top: how many of the best trials to take, of each study; by default its `ensemble.top`, or as many as there are,
+            and of the final stage all.
         method: "mean", "weighted", "greedy" or "auto"; by default the study's.
         dataset: what the members must have been run on; without it they only must agree.
         stage: "search" takes the trials of the search, "final" those of the final stage, "auto" the latter if there are
             any.
         compare: whether to score all ways of weighing even where one was named.
+        others: more studies that members come from.
+        numbers: the trials to take instead of the best, by their studies' names.
+        add: files of models from outside; they and `tta` need the data set.
+        tta: by how many pixels to shift for the views that members average; 0 for none.
 
     Raises:
         ConfigError: there is no such method.
-        StudyError: no trial finished, or fewer than `top` did.
+        StudyError: no trial finished, or fewer than `top` did, or one of `numbers` did not.
         CheckpointError: a member's predictions are missing or damaged, or are for other images.
+        DataError: a file of `add` cannot be used.
     """
     method = check_method(method or config.ensemble.method)
-    finished, stage = _finished(study, config.name, stage)
-    reader = Reader(paths, dataset, config.seed)
-    members = best_members(
-        config.name,
-        finished,
-        paths,
-        top=top,
-        default=len(finished) if stage == "final" else config.ensemble.top,
-        losses=_losses(finished, reader),
-    )
-    evidence = join(reader.read(members))
+    pools = [_pool(each, dataset, stage, top, numbers) for each in (Source(study, config, paths), *others)]
+    found = [
+        (replace(member, study="" if each.name == config.name else each.name), said)
+        for each in pools
+        for member, said in zip(each.members, each.predictions, strict=True)
+    ]
+    stages = {each.stage for each in pools if each.members}
+    for number, path in enumerate(add):
+        assert dataset is not None  # for mypy: only `ensemble` adds, and has one
+        member, said = read_outside(path, number, paths, dataset)
+        found.append((replace(member, calibrated_loss=_calibrated(said)), said))
+        stages.add("mixed")
+    found.sort(key=lambda each: rank_of(each[0]))
+    members, plain = [member for member, _ in found], [said for _, said in found]
+    seen = [_with_views(*each, paths, dataset, tta) for each in found] if tta else plain
+    evidence = join(seen)
     weighing = weigh(evidence, method, compare=compare)
     kept = [index for index, weight in enumerate(weighing.weights) if weight > 0]
     weights = tuple(float(weighing.weights[i]) for i in kept)
     evidence = evidence.of(kept)
-    ensemble = Ensemble(
-        config.name,
-        tuple(_with_loss(members[i], *evidence.member(place)) for place, i in enumerate(kept)),
-        weights,
-        paths,
-        fit_temperature(evidence.labels, evidence.combine(weights)),
+    probs = evidence.combine(weights)
+    temperature = fit_temperature(evidence.labels, probs)
+    return Choice(
+        Ensemble(
+            config.name,
+            tuple(_with_loss(members[i], *evidence.member(place)) for place, i in enumerate(kept)),
+            weights,
+            paths,
+            temperature,
+            tta,
+        ),
+        weighing.method,
+        evidence,
+        len(members),
+        sum(each.finished for each in pools),
+        stages.pop() if len(stages) == 1 else "mixed",
+        weighing.scores,
+        _gain(evidence, probs, join([plain[i] for i in kept]).combine(weights)) if tta else None,
     )
-    return Choice(ensemble, weighing.method, evidence, len(members), len(finished), stage, weighing.scores)
 
 
 def rank(
@@ -123,21 +180,57 @@ def rank(
     stage: str = "search",
 ) -> list[Member]:
     """Returns all that could be members, the least loss after a temperature each first; none if no trial finished."""
-    finished, _ = _finished(study, config.name, stage)
+    finished, _ = _of_stage(_finished(study), config.name, stage)
+    if not finished:
+        return []
     losses = _losses(finished, Reader(paths, dataset, config.seed))
-    return (
-        best_members(config.name, finished, paths, top=None, default=len(finished), losses=losses) if finished else []
-    )
+    return best_members(config.name, finished, paths, top=None, default=len(finished), losses=losses)
 
 
-def _finished(study: optuna.Study, name: str, stage: str) -> tuple[dict[int, Trial], str]:
-    """Returns the finished trials of a stage, and which stage that is."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pool:
+    """What a study has to offer."""
+
+    name: str
+    members: list[Member]
+    predictions: list[Predictions]
+    finished: int
+    stage: str
+
+
+def _pool(
+    source: Source, dataset: Dataset | None, stage: str, top: int | None, numbers: Mapping[str, Sequence[int]] | None
+) -> _Pool:
+    config, paths = source.config, source.paths
+    every, reader = _finished(source.study), Reader(paths, dataset, config.seed)
+    if numbers is not None:
+        chosen = _named(every, config.name, numbers.get(config.name, ()))
+        stages = {"final" if FINAL in trial.user_attrs else "search" for trial in chosen.values()}
+        finished, stage = every, stages.pop() if len(stages) == 1 else "mixed"
+        members = (
+            best_members(config.name, chosen, paths, top=None, default=len(chosen), losses=_losses(chosen, reader))
+            if chosen
+            else []
+        )
+    else:
+        finished, stage = _of_stage(every, config.name, stage)
+        default = len(finished) if stage == "final" else config.ensemble.top
+        losses = _losses(finished, reader)
+        members = best_members(config.name, finished, paths, top=top, default=default, losses=losses)
+    return _Pool(config.name, members, reader.read(members), len(finished), stage)
+
+
+def _finished(study: optuna.Study) -> dict[int, Trial]:
     from sweeps.study.storage import origin_of  # Optuna, which who only predicts need not wait for
 
+    attempts = [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued")]
+    return finished_trials({origin_of(trial): trial for trial in attempts})
+
+
+def _of_stage(every: dict[int, Trial], name: str, stage: str) -> tuple[dict[int, Trial], str]:
+    """Returns the finished trials of a stage, and which stage that is."""
     if stage not in STAGES:
         raise ValueError(f"`stage` must be one of {', '.join(STAGES)}, but got {stage!r}.")
-    attempts = [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued")]
-    every = finished_trials({origin_of(trial): trial for trial in attempts})
     final = {number: trial for number, trial in every.items() if FINAL in trial.user_attrs}
     if stage == "auto":
         stage = "final" if final else "search"
@@ -149,6 +242,20 @@ def _finished(study: optuna.Study, name: str, stage: str) -> tuple[dict[int, Tri
     return (final if stage == "final" else {n: each for n, each in every.items() if n not in final}), stage
 
 
+def _named(every: Mapping[int, Trial], name: str, numbers: Sequence[int]) -> dict[int, Trial]:
+    """Returns the finished trials of these numbers.
+
+    Raises:
+        StudyError: one of them is none.
+    """
+    for number in numbers:
+        if number not in every:
+            raise StudyError(
+                f"`--members` must be finished trials, but {number} of study {name!r} is none; see `trials {name}`."
+            )
+    return {number: every[number] for number in numbers}
+
+
 def _losses(finished: Mapping[int, Trial], reader: Reader) -> dict[int, float]:
     """Returns the losses of trials after a temperature each, where their predictions are there.
 
@@ -156,15 +263,29 @@ def _losses(finished: Mapping[int, Trial], reader: Reader) -> dict[int, float]:
     """
     losses = {}
     for number, trial in finished.items():
-        try:
-            found = reader.one(member_of(number, trial, reader.paths))
-        except CheckpointError:
-            continue
-        temperature = fit_temperature(found.labels, found.probs)
-        losses[number] = cross_entropy(found.labels, tempered(found.probs, temperature))
+        with contextlib.suppress(CheckpointError):
+            losses[number] = _calibrated(reader.one(member_of(number, trial, reader.paths)))
     return losses
+
+
+def _calibrated(said: Predictions) -> float:
+    return cross_entropy(said.labels, tempered(said.probs, fit_temperature(said.labels, said.probs)))
 
 
 def _with_loss(member: Member, labels: Ints, probs: Floats) -> Member:
     """Returns a member with the loss that its trial did not record: one of the final stage is not validated."""
-    return member if np.isfinite(member.val_loss) else replace(member, val_loss=cross_entropy(labels, probs))
+    return member if math.isfinite(member.val_loss) else replace(member, val_loss=cross_entropy(labels, probs))
+
+
+def _with_views(member: Member, said: Predictions, paths: StudyPaths, dataset: Dataset | None, tta: int) -> Predictions:
+    """Lets a member answer again for the images that it was not trained on, now by the mean over shifted views."""
+    if member.outside:  # of which nobody has the network
+        return said
+    assert dataset is not None  # for mypy: only `ensemble` asks for views, and has one
+    return replace(said, probs=predict(load_network(member, paths), dataset.train_images[said.indices], tta))
+
+
+def _gain(evidence: Evidence, ours: Floats, plain: Floats) -> Interval:
+    """Returns by how much the loss of `ours` is lower than that of `plain`, each after a temperature."""
+    labels = evidence.labels
+    return loss_gain(labels, *(tempered(probs, fit_temperature(labels, probs)) for probs in (ours, plain)))

@@ -13,6 +13,7 @@ from mnistnn.errors import InputError
 from mnistnn.npz import open_plain
 from sweeps.config.sections import NAME_PATTERN
 from sweeps.ensemble.submission import MANIFEST_FORMAT
+from sweeps.ensemble.views import MOST_PIXELS
 
 __all__ = ["Manifest", "ManifestError", "read_manifest"]
 
@@ -76,12 +77,14 @@ class Probabilities(_Part):
 
 
 class ManifestMember(_Part):
-    """A trial in the ensemble."""
+    """A trial in the ensemble, of its own study or of the one that is named; or a model from outside."""
 
     trial: int = Field(ge=0, le=10**9)
     run_id: str | None = Field(default=None, pattern="^[0-9A-Za-z]{1,64}$")
     weights_sha256: Digest
     weight: float = Field(gt=0, le=1)
+    study: str = Field(default="", pattern=f"^$|{NAME_PATTERN}")
+    outside: Text = ""
 
 
 class ManifestEnsemble(_Part):
@@ -90,6 +93,7 @@ class ManifestEnsemble(_Part):
     digest: Digest
     members: list[ManifestMember] = Field(min_length=1, max_length=_MOST_MEMBERS)
     temperature: float = Field(default=1.0, gt=0, le=1000)
+    tta: int = Field(default=0, ge=0, le=MOST_PIXELS)
 
 
 class Manifest(_Part):

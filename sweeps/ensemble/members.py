@@ -27,6 +27,7 @@ __all__ = [
     "finished_trials",
     "load_network",
     "member_of",
+    "rank_of",
     "refuse_cleaned",
     "remedy",
     "shown",
@@ -53,7 +54,7 @@ class Trial(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A finished trial.
+    """A finished trial, or a model from outside.
 
     Attributes:
         number: the trial's; of its first attempt, whose folder and MLflow run a later one keeps.
@@ -62,6 +63,8 @@ class Member:
         val_loss: its validation loss, by which members are chosen.
         run_id: its MLflow run, or None while it was not delivered.
         calibrated_loss: its loss after a temperature of its own, by which members are ranked; None in old records.
+        study: the name of the study whose trial it is; "" for that of the ensemble itself.
+        outside: the name of a model from outside, whose `number` is its place among those; "" for a trial.
     """
 
     number: int
@@ -70,11 +73,23 @@ class Member:
     val_loss: float
     run_id: str | None = None
     calibrated_loss: float | None = None
+    study: str = ""
+    outside: str = ""
 
     @property
     def name(self) -> str:
-        """How it is shown: #017."""
-        return f"#{self.number:03d}"
+        """How it is shown: #017; night#017 of another study; +torch for a model from outside."""
+        return f"+{self.outside}" if self.outside else f"{self.study}#{self.number:03d}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a trial of the ensemble's own study."""
+        return not (self.study or self.outside)
+
+    def folder(self, paths: StudyPaths) -> Path:
+        """Returns the trial's folder, given the paths of the study that owns the ensemble."""
+        own = StudyPaths(paths.folder.with_name(self.study)) if self.study else paths
+        return own.trial(self.number)
 
 
 def finished_trials(trials: Mapping[int, Trial]) -> dict[int, Trial]:
@@ -130,12 +145,13 @@ def best_members(
         replace(member_of(number, trial, paths), calibrated_loss=known.get(number))
         for number, trial in finished.items()
     ]
-    return sorted(members, key=_rank)[: top or default]
+    return sorted(members, key=rank_of)[: top or default]
 
 
-def _rank(member: Member) -> tuple[float, int]:
+def rank_of(member: Member) -> tuple[float, str, int]:
+    """Returns what members are sorted by, the best first."""
     loss = member.val_loss if member.calibrated_loss is None else member.calibrated_loss
-    return (math.inf if math.isnan(loss) else loss, member.number)
+    return (math.inf if math.isnan(loss) else loss, member.study, member.number)
 
 
 def member_of(number: int, trial: Trial, paths: StudyPaths) -> Member:
@@ -161,7 +177,12 @@ def load_network(member: Member, paths: StudyPaths, *, batch_size: int = BLOCK) 
     Raises:
         CheckpointError: the weights are missing, damaged, or not those that the trial recorded.
     """
-    path = paths.trial(member.number) / "weights.npz"
+    if member.outside:
+        raise CheckpointError(
+            f"a network must be there to answer for new images, but {member.name} came from outside without one; build "
+            "an ensemble without --add for that."
+        )
+    path = member.folder(paths) / "weights.npz"
     try:
         digest = sha256_file(path)
     except OSError as error:

@@ -132,7 +132,7 @@ def _read(member: Member, paths: StudyPaths) -> tuple[Floats, Ints, NDArray[np.i
 
 
 def _predictions(member: Member, paths: StudyPaths) -> Path:
-    return paths.trial(member.number) / "val_probs.npz"
+    return member.folder(paths) / "val_probs.npz"
 
 
 def are_probs(probs: NDArray[Any], count: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.evaluate import Interval, Score
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.methods import MethodScore
+from sweeps.ensemble.views import MOST_PIXELS
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 
@@ -86,9 +88,11 @@ class EnsembleReport:
         versions: of Python, NumPy and BLAS.
         commit: of this checkout.
         time: when it was built, in UTC.
-        stage: "search" or "final": where the members come from.
+        stage: "search" or "final": where the members come from; "mixed" if from both, or from outside.
         temperature: what makes the average as sure as it is right.
         methods: what each way of weighing is worth on images that its weights were not fitted on.
+        tta: by how many pixels images are shifted for the views that members average; 0 for none.
+        tta_gain: by how much views lower the loss on the images that chose; None without them.
         run_id: its MLflow run, once it is tracked.
         model: the registered model's name and version ("sweeps-default, version 3"), once it is registered.
         untracked: why it could not be tracked, or None.
@@ -112,6 +116,8 @@ class EnsembleReport:
     stage: str = "search"
     temperature: float = 1.0
     methods: tuple[MethodScore, ...] = ()
+    tta: int = 0
+    tta_gain: Interval | None = None
     run_id: str | None = None
     model: str | None = None
     untracked: str | None = None
@@ -127,15 +133,20 @@ class EnsembleReport:
         return f"ensemble of {len(self.members)} · {self.method}"
 
     @property
+    def is_blend(self) -> bool:
+        """Whether it has members from other studies, or from outside."""
+        return not all(each.member.is_own for each in self.members)
+
+    @property
     def chosen_by(self) -> str:
-        """What the images are called that chose its members: "validation" or "out-of-fold"."""
-        return "out-of-fold" if self.stage == "final" else "validation"
+        """What the images are called that chose its members: "validation", "out-of-fold", or "held-out" of both."""
+        return {"final": "out-of-fold", "mixed": "held-out"}.get(self.stage, "validation")
 
     def ensemble(self, paths: StudyPaths) -> Ensemble:
         """Returns the ensemble itself, to predict with."""
         members = tuple(scored.member for scored in self.members)
         weights = tuple(scored.weight for scored in self.members)
-        return Ensemble(self.study, members, weights, paths, self.temperature)
+        return Ensemble(self.study, members, weights, paths, self.temperature, self.tta)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
@@ -148,6 +159,8 @@ class EnsembleReport:
         Raises:
             KeyError, TypeError, ValueError: it is not that.
         """
+        from sweeps.config.sections import NAME_PATTERN  # pydantic, which who only predicts need not wait for
+
         known = dict(values)
         if known.pop("format") != _FORMAT:
             raise ValueError("another format")
@@ -156,6 +169,10 @@ class EnsembleReport:
         report: EnsembleReport = _adapter().validate_json(json.dumps(known), strict=True)
         if not report.members or not all(0 <= each.member.number < _MOST_TRIALS for each in report.members):
             raise ValueError("no trials' numbers")  # which name folders
+        if not all(re.fullmatch(NAME_PATTERN, each.member.study or "x") for each in report.members):
+            raise ValueError("no studies' names")  # likewise
+        if not 0 <= report.tta <= MOST_PIXELS:
+            raise ValueError("no shift")
         if not abs(sum(each.weight for each in report.members) - 1) < 1e-3:  # nor NaN
             raise ValueError("weights that do not sum to one")
         if not 0 < report.temperature < math.inf:

@@ -21,9 +21,11 @@ _FLATTERY = {
     "epoch of least validation loss, so validation figures flatter them all.",
     "out-of-fold": "Out-of-fold: each image was answered by the members that were not trained on it, so by fewer than "
     "will answer for others. No epoch was chosen by these images.",
+    "held-out": "Held-out: each image was answered by the members that were not trained on it; those of a search kept "
+    "their epoch of least validation loss, which flatters them, and those from outside have their own word for it.",
 }
 _METHOD_HEAD = ["members", "loss", "accuracy", "loss lost against the mean"]
-_SHORT = {"validation": "val", "out-of-fold": "oof"}
+_SHORT = {"validation": "val", "out-of-fold": "oof", "held-out": "held"}
 
 
 def as_text(report: EnsembleReport) -> str:
@@ -41,6 +43,7 @@ def as_text(report: EnsembleReport) -> str:
         *_gains(report),
         *_methods(report),
         *_temperature(report),
+        *_views(report),
         f"most confused on test: {_confusions(report) or 'nothing'}",
         f"test images opened {_times(report.test_openings)} so far, each time noted; none was used to choose.",
         f"saved in studies/{report.study}/ensemble/" + (f", registered as {report.model}" if report.model else ""),
@@ -135,6 +138,11 @@ def _cells(scores: Scores) -> list[str]:
 
 
 def _choice(report: EnsembleReport) -> str:
+    if report.is_blend:
+        studies = [report.study, *sorted({each.member.study for each in report.members} - {""})]
+        outside = sum(bool(each.member.outside) for each in report.members)
+        text = f"of {report.considered} candidates, trials of {' and '.join(studies)}"
+        return text + (f" and {outside} from outside" if outside else "")
     what = ("member" if report.stage == "final" else "trial") + ("" if report.finished == 1 else "s")
     if report.stage == "final":
         what += " of the final stage"
@@ -180,7 +188,16 @@ def _methods_markdown(report: EnsembleReport) -> list[str]:
         f"Each was fitted, with a temperature, on four fifths of the {report.chosen_by} images and scored on the other "
         "fifth, in turn. The plain mean is taken unless another's gain is clear of zero, or another was asked for.",
         *_temperature(report),
+        *_views(report),
     ]
+
+
+def _views(report: EnsembleReport) -> list[str]:
+    if not report.tta:
+        return []
+    gain = "" if report.tta_gain is None else f" Loss lost by it: {_interval(report.tta_gain, 5)}."
+    pixels = "pixel" if report.tta == 1 else "pixels"
+    return [f"members average five views: the image, and it shifted by {report.tta} {pixels} in four directions.{gain}"]
 
 
 def _temperature(report: EnsembleReport) -> list[str]:

@@ -22,6 +22,7 @@ from sweeps.ensemble.answers import FORMATS, probs_path, save_answer_probs
 from sweeps.ensemble.build import Echo, build_ensemble, to_stderr
 from sweeps.ensemble.likeness import prepare
 from sweeps.ensemble.members import load_network
+from sweeps.ensemble.outside import TEST, input_key, outside_probs
 from sweeps.ensemble.probs import PROBS, load_test_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, load_report
 from sweeps.errors import ConfigError, StudyError
@@ -77,7 +78,7 @@ def write_submission(
     Raises:
         ConfigError: there is no such format.
         OutputError: the output cannot be written; seen before any work is done.
-        DataError: the input cannot be read.
+        DataError: the input cannot be read, or a member from outside has not answered for it.
         StudyError: there is no ensemble and none can be built, or the data set is not the one that the study saw.
         CheckpointError: a member's weights are damaged.
     """
@@ -92,7 +93,8 @@ def write_submission(
         probs, source = _of_test_images(report, find(), Paths(root), echo)
     else:
         images = prepare(read.images, report.data["digest"], Paths(root).data, find, as_mnist=as_mnist, echo=echo)
-        probs = report.ensemble(Paths(root).study(config.name)).predict_proba(images)
+        ensemble = report.ensemble(Paths(root).study(config.name))
+        probs = ensemble.predict_proba(images, input_key(read.digest))
         source = {"name": _name(input), "format": read.format, "digest": read.digest, "images": len(probs)}
         source |= {"as_mnist": True} if as_mnist else {}
     text = FORMATS[format](cast("Ints", probs.argmax(axis=1))).encode()
@@ -145,6 +147,9 @@ def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: E
     study = paths.study(report.study)
     ensemble = report.ensemble(study)
     for member in ensemble.members:
+        if member.outside:
+            outside_probs(member, study, TEST, data.test_count)
+            continue
         load_network(member, study)  # the manifest names their weights, and no damage shall cost an opening
     said = f"no input given: answering for the {data.test_count:,} test images of {data.name}"
     probs = load_test_probs(study.ensemble / PROBS, ensemble=ensemble.digest, data=seen, count=data.test_count)
@@ -154,7 +159,7 @@ def _of_test_images(report: EnsembleReport, data: Dataset, paths: Paths, echo: E
     else:
         test = data.open_test(f"submission of study {report.study}", paths.test_ledger)
         echo(f"{said} (opened {test.openings} times)")
-        probs, origin = ensemble.predict_proba(test.images), "predicted for this submission"
+        probs, origin = ensemble.predict_proba(test.images, TEST), "predicted for this submission"
     return probs, {
         "name": f"test images of {data.name}",
         "digest": data.digests[FILES.index("t10k-images-idx3-ubyte")],
@@ -178,12 +183,14 @@ def _manifest(
             "digest": report.digest,
             "method": report.method,
             "temperature": report.temperature,
+            "tta": report.tta,
             "members": [
                 {
                     "trial": each.member.number,
                     "run_id": each.member.run_id,
                     "weights_sha256": each.member.weights_sha256,
                     "weight": each.weight,
+                    **{name: value for name in ("study", "outside") if (value := getattr(each.member, name))},
                 }
                 for each in report.members
             ],

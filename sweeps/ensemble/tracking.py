@@ -39,10 +39,12 @@ def deliver_trials(report: EnsembleReport, *, uri: str, root: Path, paths: Study
     shipper = Shipper(uri, root, experiment_name(report.study), paths.folder, warn=reasons.append)
     shipper.drain(_DRAIN_S)
     members = tuple(
-        replace(each, member=replace(each.member, run_id=run_id_of(paths.trial(each.member.number))))
+        each
+        if each.member.outside
+        else replace(each, member=replace(each.member, run_id=run_id_of(each.member.folder(paths))))
         for each in report.members
     )
-    if reasons and any(each.member.run_id is None for each in members):
+    if reasons and any(each.member.run_id is None for each in members if each.member.is_own):
         raise TrackingError(reasons[0].removeprefix("warning: "))
     return replace(report, members=members)
 
@@ -81,6 +83,8 @@ def track(
     _record(report, folder, files, pictures, config, dataset)
     name = experiment_name(report.study)
     run_id = ship_folder(uri, root, name, folder, parent=run_id_of(paths.parent), timeout_s=_DRAIN_S)
+    if any(each.member.outside for each in report.members):
+        return replace(report, run_id=run_id)  # without all networks it is no model that could answer
     ensemble = report.ensemble(paths)
     version = register_champion(
         uri,
@@ -89,8 +93,8 @@ def track(
         digest=ensemble.digest,
         parts=[
             Part(
-                f"{each.member.number:05d}",
-                paths.trial(each.member.number) / "weights.npz",
+                f"{each.member.study}{'-' if each.member.study else ''}{each.member.number:05d}",
+                each.member.folder(paths) / "weights.npz",
                 each.member.weights_sha256,
                 each.weight,
             )
@@ -99,6 +103,7 @@ def track(
         params=_params(report),
         description=_description(report),
         temperature=report.temperature,
+        tta=report.tta,
     )
     return replace(report, run_id=run_id, model=f"{name}, version {version}")
 
@@ -183,6 +188,7 @@ def _params(report: EnsembleReport) -> dict[str, str]:
         "considered": str(report.considered),
         "stage": report.stage,
         "temperature": f"{report.temperature:.4g}",
+        "tta": str(report.tta),
     }
 
 

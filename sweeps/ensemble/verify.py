@@ -20,8 +20,10 @@ from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.build import Echo, to_stderr
 from sweeps.ensemble.manifest import Manifest, ManifestError, ManifestMember, read_manifest
 from sweeps.ensemble.members import BLOCK, Member
+from sweeps.ensemble.outside import TEST, input_key, outside_path, outside_probs
 from sweeps.ensemble.probs import PROBS, load_test_probs
 from sweeps.ensemble.verification import Verification
+from sweeps.ensemble.views import predict
 from sweeps.paths import Paths, StudyPaths
 from sweeps.provenance import changes
 
@@ -52,10 +54,12 @@ def verify_submission(
     paths = Paths(root).study(manifest.study)
     _check_digest(manifest, paths)
     files = [_find_weights(member, manifest.study, paths, root) for member in manifest.ensemble.members]
+    ensemble = _ensemble(manifest, paths)
     kept, notes = _kept_probs(manifest, path.parent)
     images = _find_images(manifest, path, input, dataset, Paths(root), echo)
     echo(f"answering for {len(images):,} images by {len(files)} of the nets of study {manifest.study}")
-    probs = _ensemble(manifest, paths).combine(_predict(files, images))
+    key = TEST if manifest.input.data_digest is not None else input_key(manifest.input.digest)
+    probs = ensemble.combine(_predict(ensemble, files, images, key))
     digits = cast("Ints", probs.argmax(axis=1))
     rebuilt = sha256_bytes(FORMATS[manifest.output.format](digits).encode())
     found, file_digits = _beside(manifest, path.parent)
@@ -92,17 +96,23 @@ def _check_digest(manifest: Manifest, paths: StudyPaths) -> None:
 
 def _ensemble(manifest: Manifest, paths: StudyPaths) -> Ensemble:
     entries = manifest.ensemble.members
-    members = tuple(Member(each.trial, "", each.weights_sha256, 0.0) for each in entries)
+    members = tuple(
+        Member(each.trial, "", each.weights_sha256, 0.0, study=each.study, outside=each.outside) for each in entries
+    )
     weights = tuple(each.weight for each in entries)
-    return Ensemble(manifest.study, members, weights, paths, manifest.ensemble.temperature)
+    return Ensemble(manifest.study, members, weights, paths, manifest.ensemble.temperature, manifest.ensemble.tta)
 
 
 def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: Path) -> Path:
     """Returns a file with a member's weights: the trial's own, or one of the copies that MLflow has of them.
 
+    Of a model from outside it is the copy of its predictions.
+
     Raises:
         CheckpointError: there is none with the manifest's digest.
     """
+    if member.outside:
+        return outside_path(paths, member.weights_sha256)  # which is checked when it is read
     for path in _candidates(member, paths, Paths(root)):
         try:
             if path.is_file() and sha256_file(path) == member.weights_sha256:
@@ -118,7 +128,8 @@ def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: P
 
 def _candidates(member: ManifestMember, paths: StudyPaths, project: Paths) -> Iterator[Path]:
     """Yields where a member's weights may lie, the likeliest place first."""
-    yield paths.trial(member.trial) / "weights.npz"
+    own = StudyPaths(paths.folder.with_name(member.study)) if member.study else paths
+    yield own.trial(member.trial) / "weights.npz"
     if member.run_id is not None:
         yield from project.mlruns.glob(f"artifacts/*/{member.run_id}/artifacts/weights.npz")
     yield from project.mlruns.glob(f"artifacts/*/models/*/artifacts/artifacts/members/{member.trial:05d}.npz")
@@ -126,10 +137,13 @@ def _candidates(member: ManifestMember, paths: StudyPaths, project: Paths) -> It
     yield from (study.trial(member.trial) / "weights.npz" for study in map(StudyPaths, project.studies.glob("*/")))
 
 
-def _predict(files: list[Path], images: UInt8s) -> Iterator[Floats]:
+def _predict(ensemble: Ensemble, files: list[Path], images: UInt8s, key: str) -> Iterator[Floats]:
     """Yields each net's softmax outputs, one net in memory at a time, as the ensemble itself does."""
-    for file in files:
-        yield load_model(file, batch_size=BLOCK).predict_proba(cast("Floats", images))
+    for member, file in zip(ensemble.members, files, strict=True):
+        if member.outside:
+            yield outside_probs(member, ensemble.paths, key, len(images))
+        else:
+            yield predict(load_model(file, batch_size=BLOCK), images, ensemble.tta)
 
 
 def _find_images(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from mnistnn.types import Floats, UInt8s
 from sweeps.ensemble.members import load_network
 from sweeps.ensemble.record import EnsembleReport, load_report
+from sweeps.ensemble.views import predict
 from sweeps.paths import StudyPaths
 
 __all__ = ["Champion"]
@@ -48,7 +49,7 @@ class Champion:
         Shape: (28, 28) uint8 → (10,), (members, 10)
         """
         with self._lock:
-            probs = [network.predict_proba(cast("Floats", image[None])).copy() for network in self._networks]
+            probs = [predict(network, image[None], self._ensemble.tta).copy() for network in self._networks]
         return self._ensemble.combine(probs)[0], np.concatenate(probs)
 
     def describe(self) -> dict[str, Any]:
@@ -62,6 +63,7 @@ class Champion:
             "members": [
                 {
                     "trial": scored.member.number,
+                    "name": scored.member.name,
                     "label": scored.member.label,
                     "weight": scored.weight,
                     "test_accuracy": scored.scores.test.accuracy,

@@ -195,7 +195,7 @@ async function start() {
     const head = element("th");
     head.scope = "row";
     const share = ensemble.members.length > 1 ? ` · counts ${Math.round(member.weight * 100)}\u00a0%` : "";
-    head.append(element("b", "", `#${String(member.trial).padStart(3, "0")}`), " ", element("span", "", member.label + share));
+    head.append(element("b", "", member.name), " ", element("span", "", member.label + share));
     const row = element("tr");
     row.append(head);
     for (let digit = 0; digit < 10; digit++) row.append(element("td"));

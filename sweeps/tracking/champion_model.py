@@ -32,7 +32,7 @@ class Champion(PythonModel):  # type: ignore[misc,unused-ignore]  # MLflow's bas
 
         folder = Path(context.artifacts["members"])
         said = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
-        self._temperature = float(said["temperature"])
+        self._temperature, self._pixels = float(said["temperature"]), int(said["tta"])
         self._members = []
         for entry in json.loads((folder / "members.json").read_text(encoding="utf-8")):
             path = folder / Path(entry["file"]).name
@@ -54,8 +54,20 @@ class Champion(PythonModel):  # type: ignore[misc,unused-ignore]  # MLflow's bas
         images = _images(model_input)
         total = np.zeros((len(images), 10))
         for network, weight in self._members:
-            total += np.multiply(network.predict_proba(images), weight, dtype=np.float64)
+            total += np.multiply(_predict(network, images, self._pixels), weight, dtype=np.float64)
         return _tempered(total.astype(np.float32), self._temperature)
+
+
+def _predict(network: Any, images: np.ndarray, pixels: int) -> np.ndarray:
+    """Returns a network's outputs, or with `pixels` their mean over the images and four that are shifted by so many."""
+    if not pixels:
+        return np.asarray(network.predict_proba(images))
+    total = np.zeros((len(images), 10))
+    for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+        padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels)))
+        rows, columns = pixels - down * pixels, pixels - right * pixels
+        total += network.predict_proba(np.ascontiguousarray(padded[:, rows : rows + 28, columns : columns + 28]))
+    return np.asarray(total / 5, np.float32)
 
 
 def _tempered(probs: np.ndarray, temperature: float) -> np.ndarray:

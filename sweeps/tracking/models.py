@@ -53,6 +53,7 @@ def register_champion(
     params: Mapping[str, str],
     description: str,
     temperature: float = 1.0,
+    tta: int = 0,
 ) -> str:
     """Registers an ensemble as a version of the model `name`, unless it is one already, and makes it the champion.
 
@@ -67,6 +68,7 @@ def register_champion(
         params: what the model was made by, for MLflow's table of models.
         description: of the version.
         temperature: the ensemble's.
+        tta: by how many pixels it shifts images for the views that it averages.
 
     Returns:
         The version's number.
@@ -78,7 +80,8 @@ def register_champion(
         mlflow = store.client(uri)
         version = _version(mlflow, name, digest)
         if version is None:
-            model = _logged_model(mlflow, name, run_id, digest, parts, params, temperature)
+            more = {"temperature": temperature, "tta": tta}
+            model = _logged_model(mlflow, name, run_id, digest, parts, params, more)
             _create_registered(mlflow, name)
             created = mlflow.create_model_version(
                 name,
@@ -144,7 +147,7 @@ def _logged_model(
     digest: str,
     parts: Sequence[Part],
     params: Mapping[str, str],
-    temperature: float,
+    more: Mapping[str, float],
 ) -> LoggedModel:
     """Returns MLflow's record of the model, with its files uploaded; that of an earlier call if it came to its end."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
@@ -163,7 +166,7 @@ def _logged_model(
     )
     with tempfile.TemporaryDirectory(prefix="sweeps-model-") as temporary:
         saved = Path(temporary) / "model"
-        _save(saved, Path(temporary) / "members", model, run_id, parts, temperature)
+        _save(saved, Path(temporary) / "members", model, run_id, parts, more)
         mlflow.log_model_artifacts(model.model_id, str(saved))
     mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_metrics(mlflow, run_id, model.model_id)
@@ -180,7 +183,7 @@ def _ready(mlflow: MlflowClient, run_id: str, digest: str) -> LoggedModel | None
 
 
 def _save(
-    folder: Path, members: Path, model: LoggedModel, run_id: str, parts: Sequence[Part], temperature: float
+    folder: Path, members: Path, model: LoggedModel, run_id: str, parts: Sequence[Part], more: Mapping[str, float]
 ) -> None:
     """Writes the model as MLflow keeps models: this project's code for it, `mnistnn`, and the members' weights."""
     from mlflow.models import Model, ModelSignature
@@ -193,7 +196,7 @@ def _save(
         shutil.copyfile(part.weights, members / file)
         entries.append({"file": file, "sha256": part.sha256, "weight": part.weight})
     (members / "members.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    (members / "ensemble.json").write_text(json.dumps({"temperature": temperature}) + "\n", encoding="utf-8")
+    (members / "ensemble.json").write_text(json.dumps(dict(more)) + "\n", encoding="utf-8")
     with warnings.catch_warnings():  # of an input example that would say no more than the signature
         warnings.simplefilter("ignore")
         from mlflow import pyfunc

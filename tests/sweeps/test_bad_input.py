@@ -288,6 +288,12 @@ def test_top_above_the_finished_trials(refused: Callable[..., str], swept: Home)
         (["run", "smoke", "--scheduler", "tcp://10.0.0.1:8786"], "--executor dask"),
         (["repeat", "smoke", "--scheduler", "tcp://10.0.0.1:8786"], "--executor dask"),
         (["ensemble", "smoke", "--method", "median"], "greedy"),
+        (["ensemble", "smoke", "--members", "3,x"], "'x' is no trial's number"),
+        (["ensemble", "smoke", "--members", "3, 3"], "each trial must be named once"),
+        (["ensemble", "smoke", "--members", "3", "--top", 2], "--top must not stand beside --members"),
+        (["ensemble", "smoke", "--members", "night:3"], "name night too"),
+        (["ensemble", "smoke", "smoke"], "each study must be named once"),
+        (["ensemble", "smoke", "--tta", 5], "--tta"),
         (["submit", "smoke", "--format", "xml"], "digits"),
     ],
 )

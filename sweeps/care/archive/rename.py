@@ -93,6 +93,8 @@ def update_records(paths: StudyPaths, study: str) -> None:
             report = read_report(path, study)
             members = tuple(
                 replace(each, member=replace(each.member, run_id=run_id_of(paths.trial(each.member.number))))
+                if each.member.is_own
+                else each
                 for each in report.members
             )
             save_report(replace(report, study=study, members=members), path)

@@ -83,17 +83,31 @@ def find_references(
         manifest = read_manifest(path)
         if manifest.study == snapshot.name:
             submitted.add(manifest.ensemble.digest)
-            found.submitted |= {member.trial for member in manifest.ensemble.members}
+        found.submitted |= {
+            member.trial
+            for member in manifest.ensemble.members
+            if not member.outside and (member.study or manifest.study) == snapshot.name
+        }
     latest = _record(paths.ensemble, snapshot.name)
     for folder, report in _ensembles(paths, snapshot.name):
         is_wanted = latest is None or report.digest in {latest.digest, champion, *submitted}
         if old_ensembles and not is_wanted:
             found.old_ensembles.append(folder)
         else:
-            found.averaged |= {each.member.number for each in report.members}
+            found.averaged |= _members(report, snapshot.name)
     if latest is not None:
-        found.averaged |= {each.member.number for each in latest.members}
+        found.averaged |= _members(latest, snapshot.name)
+    for study in paths.folder.parent.glob(f"*/{paths.ensemble.name}"):  # that blend trials of this one
+        if study != paths.ensemble:
+            for path in study.rglob(RECORD):
+                found.averaged |= _members(read_report(path, study.parent.name), snapshot.name)
     return found
+
+
+def _members(report: EnsembleReport, study: str) -> set[int]:
+    """Returns which trials of a study an ensemble averages."""
+    members = (each.member for each in report.members)
+    return {each.number for each in members if not each.outside and (each.study or report.study) == study}
 
 
 def _best(current: dict[int, FrozenTrial], direction: StudyDirection, keep: int) -> list[int]:

@@ -11,8 +11,11 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from mnistnn.errors import CheckpointError
+from mnistnn.files import sha256_file
 from sweeps.care.doctor.findings import Finding
 from sweeps.care.doctor.scene import Scene
+from sweeps.ensemble.members import Member
+from sweeps.ensemble.outside import outside_path
 from sweeps.ensemble.record import RECORD, load_report
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
@@ -85,6 +88,10 @@ def check_ensemble(scene: Scene) -> list[Finding]:
     found: list[Finding] = []
     for scored in report.members:
         number = scored.member.number
+        if not scored.member.is_own:
+            if (wrong := _elsewhere(scored.member, scene.paths)) is not None:
+                found.append(Finding("ensemble", RECORD, wrong, again))
+            continue
         trial = scene.trials.get(number)
         if trial is None or trial.state != TrialState.COMPLETE:
             wrong = f"its member {number} is no finished trial"
@@ -94,6 +101,16 @@ def check_ensemble(scene: Scene) -> list[Finding]:
             continue
         found.append(Finding("ensemble", RECORD, wrong, again))
     return found
+
+
+def _elsewhere(member: Member, paths: StudyPaths) -> str | None:
+    """Says what is wrong with a member from another study or from outside."""
+    path = outside_path(paths, member.weights_sha256) if member.outside else member.folder(paths) / "weights.npz"
+    try:
+        is_same = sha256_file(path) == member.weights_sha256
+    except OSError:
+        return f"{path.name} of its member {member.name} is not there"
+    return None if is_same else f"{path.name} of its member {member.name} is another one"
 
 
 def _is_whole(journal: Path) -> bool:
