@@ -74,6 +74,11 @@ _DIGITS = 9  # as many as a trial's number can have
     metavar="PIXELS",
     help="Let members average five views: an image, and it shifted so far in four directions.  [default: the study's]",
 )
+@click.option(
+    "--snapshots/--no-snapshots",
+    default=None,
+    help="Take in what the trials were at the ends of earlier cycles of a cosine.  [default: the study's, no]",
+)
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
 @click.pass_context
 def ensemble(

@@ -135,9 +135,11 @@ class Limits(Section):
 class Ensemble(Section):
     """Which trials are averaged; fewer than `top` if there are fewer.
 
-    `tta` is by how many pixels images are shifted for the views whose mean a member answers; 0 for the image alone.
+    `snapshots` adds what they were at the ends of earlier cycles of a cosine: members that cost no training. `tta` is
+    by how many pixels images are shifted for the views whose mean a member answers; 0 for the image alone.
     """
 
     top: Count = 5
     method: Literal["auto", "mean", "weighted", "greedy"] = "auto"
+    snapshots: bool = False
     tta: int = Field(default=0, ge=0, le=4)

@@ -14,11 +14,12 @@ from mnistnn.errors import InputError, OutputError
 from mnistnn.files import sha256_bytes
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
-from sweeps.ensemble.choice import Choice, Source, choose
+from sweeps.ensemble.choice import Choice, choose
 from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
 from sweeps.ensemble.likeness import training_likeness
 from sweeps.ensemble.members import load_network
 from sweeps.ensemble.outside import TEST
+from sweeps.ensemble.pools import Source
 from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
@@ -58,6 +59,7 @@ def build_ensemble(
     numbers: Mapping[str, Sequence[int]] | None = None,
     add: Sequence[Path] = (),
     tta: int | None = None,
+    snapshots: bool | None = None,
     storage_url: str | None = None,
     tracking_uri: str | None = None,
     draw: Draw | None = None,
@@ -80,6 +82,7 @@ def build_ensemble(
         numbers: the trials to take instead of the best, by their studies' names.
         add: files of models from outside, as `outside` describes them.
         tta: by how many pixels to shift for the views that members average; by default the study's `ensemble.tta`.
+        snapshots: whether snapshots of the chosen trials are members too; by default the study's `ensemble.snapshots`.
         storage_url: where the trials are; by default the study's own journal.
         tracking_uri: MLflow's store; by default the project's own.
         draw: makes the pictures of an ensemble that has none yet.
@@ -109,6 +112,7 @@ def build_ensemble(
             "numbers": numbers,
             "add": add,
             "tta": config.ensemble.tta if tta is None else tta,
+            "snapshots": config.ensemble.snapshots if snapshots is None else snapshots,
         },
     )
     folder = paths.ensemble / sha256_bytes(f"{chosen.method} {chosen.ensemble.digest}".encode())[:12]

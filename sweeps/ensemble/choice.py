@@ -5,37 +5,29 @@ No function here sees a test image.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistnn.errors import CheckpointError
 from mnistnn.metrics import cross_entropy
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.evaluate import Interval, loss_gain
-from sweeps.ensemble.evidence import Evidence, Reader, join
+from sweeps.ensemble.evidence import Evidence, join
 from sweeps.ensemble.members import (
-    FINAL,
-    STAGES,
     Member,
-    Trial,
-    best_members,
-    finished_trials,
     load_network,
-    member_of,
     rank_of,
 )
 from sweeps.ensemble.methods import MethodScore, weigh
 from sweeps.ensemble.outside import read_outside
+from sweeps.ensemble.pools import Source, calibrated_loss, pool_of
 from sweeps.ensemble.predictions import Predictions
 from sweeps.ensemble.selection import check_method
 from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.ensemble.views import predict
-from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 
 if TYPE_CHECKING:
@@ -44,7 +36,7 @@ if TYPE_CHECKING:
     from mnistnn.data import Dataset
     from sweeps.config import StudyConfig
 
-__all__ = ["Choice", "Source", "choose", "rank"]
+__all__ = ["Choice", "choose"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,21 +64,6 @@ class Choice:
     tta_gain: Interval | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """A study that gives members.
-
-    Attributes:
-        study: as Optuna has it.
-        config: its configuration.
-        paths: its paths.
-    """
-
-    study: optuna.Study
-    config: StudyConfig
-    paths: StudyPaths
-
-
 def choose(
     study: optuna.Study,
     config: StudyConfig,
@@ -101,6 +78,7 @@ def choose(
     numbers: Mapping[str, Sequence[int]] | None = None,
     add: Sequence[Path] = (),
     tta: int = 0,
+    snapshots: bool = False,
 ) -> Choice:
     """Chooses and weighs members by what they predicted for images that they were not trained on.
 
@@ -122,6 +100,7 @@ def choose(
         numbers: the trials to take instead of the best, by their studies' names.
         add: files of models from outside; they and `tta` need the data set.
         tta: by how many pixels to shift for the views that members average; 0 for none.
+        snapshots: whether what the chosen trials were at the ends of earlier cycles are members too.
 
     Raises:
         ConfigError: there is no such method.
@@ -130,7 +109,7 @@ def choose(
         DataError: a file of `add` cannot be used.
     """
     method = check_method(method or config.ensemble.method)
-    pools = [_pool(each, dataset, stage, top, numbers) for each in (Source(study, config, paths), *others)]
+    pools = [pool_of(each, dataset, stage, top, numbers, snapshots) for each in (Source(study, config, paths), *others)]
     found = [
         (replace(member, study="" if each.name == config.name else each.name), said)
         for each in pools
@@ -140,7 +119,7 @@ def choose(
     for number, path in enumerate(add):
         assert dataset is not None  # for mypy: only `ensemble` adds, and has one
         member, said = read_outside(path, number, paths, dataset)
-        found.append((replace(member, calibrated_loss=_calibrated(said)), said))
+        found.append((replace(member, calibrated_loss=calibrated_loss(said)), said))
         stages.add("mixed")
     found.sort(key=lambda each: rank_of(each[0]))
     members, plain = [member for member, _ in found], [said for _, said in found]
@@ -169,107 +148,6 @@ def choose(
         weighing.scores,
         _gain(evidence, probs, join([plain[i] for i in kept]).combine(weights)) if tta else None,
     )
-
-
-def rank(
-    study: optuna.Study,
-    config: StudyConfig,
-    paths: StudyPaths,
-    *,
-    dataset: Dataset | None = None,
-    stage: str = "search",
-) -> list[Member]:
-    """Returns all that could be members, the least loss after a temperature each first; none if no trial finished."""
-    finished, _ = _of_stage(_finished(study), config.name, stage)
-    if not finished:
-        return []
-    losses = _losses(finished, Reader(paths, dataset, config.seed))
-    return best_members(config.name, finished, paths, top=None, default=len(finished), losses=losses)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pool:
-    """What a study has to offer."""
-
-    name: str
-    members: list[Member]
-    predictions: list[Predictions]
-    finished: int
-    stage: str
-
-
-def _pool(
-    source: Source, dataset: Dataset | None, stage: str, top: int | None, numbers: Mapping[str, Sequence[int]] | None
-) -> _Pool:
-    config, paths = source.config, source.paths
-    every, reader = _finished(source.study), Reader(paths, dataset, config.seed)
-    if numbers is not None:
-        chosen = _named(every, config.name, numbers.get(config.name, ()))
-        stages = {"final" if FINAL in trial.user_attrs else "search" for trial in chosen.values()}
-        finished, stage = every, stages.pop() if len(stages) == 1 else "mixed"
-        members = (
-            best_members(config.name, chosen, paths, top=None, default=len(chosen), losses=_losses(chosen, reader))
-            if chosen
-            else []
-        )
-    else:
-        finished, stage = _of_stage(every, config.name, stage)
-        default = len(finished) if stage == "final" else config.ensemble.top
-        losses = _losses(finished, reader)
-        members = best_members(config.name, finished, paths, top=top, default=default, losses=losses)
-    return _Pool(config.name, members, reader.read(members), len(finished), stage)
-
-
-def _finished(study: optuna.Study) -> dict[int, Trial]:
-    from sweeps.study.storage import origin_of  # Optuna, which who only predicts need not wait for
-
-    attempts = [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued")]
-    return finished_trials({origin_of(trial): trial for trial in attempts})
-
-
-def _of_stage(every: dict[int, Trial], name: str, stage: str) -> tuple[dict[int, Trial], str]:
-    """Returns the finished trials of a stage, and which stage that is."""
-    if stage not in STAGES:
-        raise ValueError(f"`stage` must be one of {', '.join(STAGES)}, but got {stage!r}.")
-    final = {number: trial for number, trial in every.items() if FINAL in trial.user_attrs}
-    if stage == "auto":
-        stage = "final" if final else "search"
-    if stage == "final" and not final:
-        raise StudyError(
-            f"a final stage must have a finished member, but that of study {name!r} has none; take --stage search, or "
-            f"`run {name}` first."
-        )
-    return (final if stage == "final" else {n: each for n, each in every.items() if n not in final}), stage
-
-
-def _named(every: Mapping[int, Trial], name: str, numbers: Sequence[int]) -> dict[int, Trial]:
-    """Returns the finished trials of these numbers.
-
-    Raises:
-        StudyError: one of them is none.
-    """
-    for number in numbers:
-        if number not in every:
-            raise StudyError(
-                f"`--members` must be finished trials, but {number} of study {name!r} is none; see `trials {name}`."
-            )
-    return {number: every[number] for number in numbers}
-
-
-def _losses(finished: Mapping[int, Trial], reader: Reader) -> dict[int, float]:
-    """Returns the losses of trials after a temperature each, where their predictions are there.
-
-    A trial whose predictions were cleaned away is ranked by the loss that it recorded, which is no lower.
-    """
-    losses = {}
-    for number, trial in finished.items():
-        with contextlib.suppress(CheckpointError):
-            losses[number] = _calibrated(reader.one(member_of(number, trial, reader.paths)))
-    return losses
-
-
-def _calibrated(said: Predictions) -> float:
-    return cross_entropy(said.labels, tempered(said.probs, fit_temperature(said.labels, said.probs)))
 
 
 def _with_loss(member: Member, labels: Ints, probs: Floats) -> Member:

@@ -84,6 +84,7 @@ class ManifestMember(_Part):
     weights_sha256: Digest
     weight: float = Field(gt=0, le=1)
     study: str = Field(default="", pattern=f"^$|{NAME_PATTERN}")
+    epoch: int | None = Field(default=None, ge=1, le=1000)
     outside: Text = ""
 
 

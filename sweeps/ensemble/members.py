@@ -14,6 +14,7 @@ from mnistnn.files import sha256_file
 from mnistnn.network import Network
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.study.snapshots import SNAPSHOTS, weights_name
 from sweeps.tracking.cleaned import was_cleaned
 from sweeps.tracking.cursor import run_id_of
 
@@ -31,6 +32,7 @@ __all__ = [
     "refuse_cleaned",
     "remedy",
     "shown",
+    "snapshots_of",
 ]
 
 #: The images that a member predicts at once: enough for the matrix products, few enough for the caches.
@@ -64,6 +66,7 @@ class Member:
         run_id: its MLflow run, or None while it was not delivered.
         calibrated_loss: its loss after a temperature of its own, by which members are ranked; None in old records.
         study: the name of the study whose trial it is; "" for that of the ensemble itself.
+        epoch: that of a snapshot of the trial; None for what it ended with.
         outside: the name of a model from outside, whose `number` is its place among those; "" for a trial.
     """
 
@@ -74,17 +77,29 @@ class Member:
     run_id: str | None = None
     calibrated_loss: float | None = None
     study: str = ""
+    epoch: int | None = None
     outside: str = ""
 
     @property
     def name(self) -> str:
-        """How it is shown: #017; night#017 of another study; +torch for a model from outside."""
-        return f"+{self.outside}" if self.outside else f"{self.study}#{self.number:03d}"
+        """How it is shown: #017; #017@4 after epoch 4; night#017 of another study; +torch for a model from outside."""
+        at = "" if self.epoch is None else f"@{self.epoch}"
+        return f"+{self.outside}" if self.outside else f"{self.study}#{self.number:03d}{at}"
+
+    @property
+    def file_name(self) -> str:
+        """The name of its weights among those of a registered model."""
+        at = "" if self.epoch is None else f"-{self.epoch}"
+        return f"{self.study}{'-' if self.study else ''}{self.number:05d}{at}.npz"
 
     @property
     def is_own(self) -> bool:
         """Whether it is a trial of the ensemble's own study."""
         return not (self.study or self.outside)
+
+    def weights(self, paths: StudyPaths) -> Path:
+        """Returns the file of its weights, given the paths of the study that owns the ensemble."""
+        return self.folder(paths) / ("weights.npz" if self.epoch is None else weights_name(self.epoch))
 
     def folder(self, paths: StudyPaths) -> Path:
         """Returns the trial's folder, given the paths of the study that owns the ensemble."""
@@ -148,10 +163,22 @@ def best_members(
     return sorted(members, key=rank_of)[: top or default]
 
 
-def rank_of(member: Member) -> tuple[float, str, int]:
+def snapshots_of(member: Member, trial: Trial) -> list[Member]:
+    """Returns the snapshots that a trial has left on its way, as members; not the one that it ended with."""
+    known = trial.user_attrs.get(SNAPSHOTS) or {}
+    return [
+        replace(
+            member, epoch=int(epoch), weights_sha256=str(each["sha256"]), val_loss=float(each["val_loss"]), run_id=None
+        )
+        for epoch, each in known.items()
+        if int(epoch) != trial.user_attrs.get("best_epoch")
+    ]
+
+
+def rank_of(member: Member) -> tuple[float, str, int, int]:
     """Returns what members are sorted by, the best first."""
     loss = member.val_loss if member.calibrated_loss is None else member.calibrated_loss
-    return (math.inf if math.isnan(loss) else loss, member.study, member.number)
+    return (math.inf if math.isnan(loss) else loss, member.study, member.number, member.epoch or 0)
 
 
 def member_of(number: int, trial: Trial, paths: StudyPaths) -> Member:
@@ -182,7 +209,7 @@ def load_network(member: Member, paths: StudyPaths, *, batch_size: int = BLOCK) 
             f"a network must be there to answer for new images, but {member.name} came from outside without one; build "
             "an ensemble without --add for that."
         )
-    path = member.folder(paths) / "weights.npz"
+    path = member.weights(paths)
     try:
         digest = sha256_file(path)
     except OSError as error:

@@ -14,6 +14,7 @@ from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.members import Member, refuse_cleaned, remedy, shown
 from sweeps.paths import StudyPaths
+from sweeps.study.snapshots import probs_name
 
 __all__ = ["Predictions", "are_indices", "are_probs", "load_predictions", "load_seen", "load_val_probs"]
 
@@ -132,7 +133,7 @@ def _read(member: Member, paths: StudyPaths) -> tuple[Floats, Ints, NDArray[np.i
 
 
 def _predictions(member: Member, paths: StudyPaths) -> Path:
-    return member.folder(paths) / "val_probs.npz"
+    return member.folder(paths) / ("val_probs.npz" if member.epoch is None else probs_name(member.epoch))
 
 
 def are_probs(probs: NDArray[Any], count: int) -> bool:

@@ -40,6 +40,7 @@ RECORD = "ensemble.json"
 _FORMAT = 1
 _LARGEST = 4 << 20  # bytes; a hundred members take a hundredth of it
 _MOST_TRIALS = 10**9
+_MOST_EPOCHS = 1000
 _COUNTS = ("validation_images", "test_images")
 
 
@@ -171,6 +172,8 @@ class EnsembleReport:
             raise ValueError("no trials' numbers")  # which name folders
         if not all(re.fullmatch(NAME_PATTERN, each.member.study or "x") for each in report.members):
             raise ValueError("no studies' names")  # likewise
+        if not all(0 < (each.member.epoch or 1) <= _MOST_EPOCHS for each in report.members):
+            raise ValueError("no epochs")  # likewise
         if not 0 <= report.tta <= MOST_PIXELS:
             raise ValueError("no shift")
         if not abs(sum(each.weight for each in report.members) - 1) < 1e-3:  # nor NaN

@@ -190,7 +190,7 @@ def _manifest(
                     "run_id": each.member.run_id,
                     "weights_sha256": each.member.weights_sha256,
                     "weight": each.weight,
-                    **{name: value for name in ("study", "outside") if (value := getattr(each.member, name))},
+                    **{name: value for name in ("study", "epoch", "outside") if (value := getattr(each.member, name))},
                 }
                 for each in report.members
             ],

@@ -93,8 +93,8 @@ def track(
         digest=ensemble.digest,
         parts=[
             Part(
-                f"{each.member.study}{'-' if each.member.study else ''}{each.member.number:05d}",
-                each.member.folder(paths) / "weights.npz",
+                each.member.file_name.removesuffix(".npz"),
+                each.member.weights(paths),
                 each.member.weights_sha256,
                 each.weight,
             )

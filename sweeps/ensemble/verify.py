@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -96,11 +97,21 @@ def _check_digest(manifest: Manifest, paths: StudyPaths) -> None:
 
 def _ensemble(manifest: Manifest, paths: StudyPaths) -> Ensemble:
     entries = manifest.ensemble.members
-    members = tuple(
-        Member(each.trial, "", each.weights_sha256, 0.0, study=each.study, outside=each.outside) for each in entries
-    )
+    members = tuple(map(_member, entries))
     weights = tuple(each.weight for each in entries)
     return Ensemble(manifest.study, members, weights, paths, manifest.ensemble.temperature, manifest.ensemble.tta)
+
+
+def _member(entry: ManifestMember) -> Member:
+    return Member(
+        entry.trial,
+        "",
+        entry.weights_sha256,
+        0.0,
+        study=entry.study,
+        epoch=entry.epoch,
+        outside=entry.outside,
+    )
 
 
 def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: Path) -> Path:
@@ -128,13 +139,13 @@ def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: P
 
 def _candidates(member: ManifestMember, paths: StudyPaths, project: Paths) -> Iterator[Path]:
     """Yields where a member's weights may lie, the likeliest place first."""
-    own = StudyPaths(paths.folder.with_name(member.study)) if member.study else paths
-    yield own.trial(member.trial) / "weights.npz"
+    known = _member(member)
+    yield known.weights(paths)
     if member.run_id is not None:
         yield from project.mlruns.glob(f"artifacts/*/{member.run_id}/artifacts/weights.npz")
-    yield from project.mlruns.glob(f"artifacts/*/models/*/artifacts/artifacts/members/{member.trial:05d}.npz")
+    yield from project.mlruns.glob(f"artifacts/*/models/*/artifacts/artifacts/members/{known.file_name}")
     # A study that was imported under another name has the same numbers.
-    yield from (study.trial(member.trial) / "weights.npz" for study in map(StudyPaths, project.studies.glob("*/")))
+    yield from (replace(known, study="").weights(StudyPaths(study)) for study in project.studies.glob("*/"))
 
 
 def _predict(ensemble: Ensemble, files: list[Path], images: UInt8s, key: str) -> Iterator[Floats]:

@@ -29,7 +29,7 @@ from mnistnn.training import EpochMetrics, Trainer
 from mnistnn.types import UInt8s
 from sweeps.config import StudyConfig
 from sweeps.paths import StudyPaths
-from sweeps.study import checkpoints, lineage
+from sweeps.study import checkpoints, lineage, snapshots
 from sweeps.study.arms import end_figures, start_figures
 from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
@@ -189,7 +189,7 @@ class _Attempt:
         name, note = run_name(self._origin, label, plain), trial_note(label, facts)
         self._log.start(name, plain, tags, bench.inputs, metrics=constants, note=note)
         try:
-            self._train(trainer)
+            self._train(trainer, recipe)
         except Diverged as error:
             return self._prune(trainer, f"diverged: {error}")
         except optuna.TrialPruned as error:
@@ -230,7 +230,7 @@ class _Attempt:
             bench.say(f"trial {self._origin} trains epochs 1 to {begun['epochs'][-1]} of {begun['trial']} again first")
         return trainer
 
-    def _train(self, trainer: Trainer) -> None:
+    def _train(self, trainer: Trainer, recipe: Recipe) -> None:
         for metrics in trainer.history:  # what the last attempt may not have come to say
             self._record(metrics)
         if trainer.history:
@@ -239,6 +239,9 @@ class _Attempt:
         stages = lineage.stages_of(self._trial, self._bench.config.budget.epochs)
         for metrics in lineage.train_stages(trainer, stages, stop=self._bench.stop):
             self._check()
+            if snapshots.is_due(trainer):
+                identity = lineage.identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
+                snapshots.write_snapshot(self._folder, trainer, recipe, self._bench.validation, identity)
             checkpoints.save(self._folder, trainer)
             self._record(metrics)
             now = time.monotonic()
@@ -281,6 +284,7 @@ class _Attempt:
         self._trial.set_user_attr("reason", reason)
         self._finish(trainer, "PRUNED", reason)
         self._study.tell(self._trial, state=TrialState.PRUNED)
+        snapshots.remove(self._folder)
         checkpoints.keep_last(self._folder)
         return TrialState.PRUNED
 
@@ -298,6 +302,8 @@ class _Attempt:
         for name in names:
             self._log.artifact(name)
         self._trial.set_user_attr("weights_sha256", digest)
+        if kept := snapshots.recorded(self._folder, trainer):
+            self._trial.set_user_attr(snapshots.SNAPSHOTS, kept)
         self._finish(trainer, "COMPLETE", None, figures)
         self._study.tell(self._trial, value)
         checkpoints.keep_last(self._folder)

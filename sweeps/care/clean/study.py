@@ -23,6 +23,7 @@ from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.study.checkpoints import CHECKPOINT, FINAL, PREVIOUS
 from sweeps.study.locks import FileLock
+from sweeps.study.snapshots import snapshot_files
 from sweeps.study.storage import load_study
 from sweeps.tracking.cleaned import cleaned_files, note_cleaned
 from sweeps.tracking.events import EVENTS, STATES, TrialLog, parse
@@ -141,12 +142,15 @@ class _Cleaner:
     def clean(self, origin: int, *, has_ended: bool) -> None:
         """Frees what a trial need not have, and counts the rest."""
         folder, refers = self._paths.trial(origin), self._references
-        kinds = WEIGHTS | _LAST_STATE | _CHECKPOINTS
+        weights = WEIGHTS | {
+            name: "predictions" if name.endswith(".probs.npz") else "weights" for name in snapshot_files(folder)
+        }
+        kinds = weights | _LAST_STATE | _CHECKPOINTS
         wanted: dict[str, str] = {}
         if has_ended and folder.is_dir():
             wanted |= _CHECKPOINTS
             wanted |= {} if origin in refers.whole else _LAST_STATE
-            wanted |= {} if origin in refers.weights else WEIGHTS
+            wanted |= {} if origin in refers.weights else weights
         lock = FileLock(folder / "lock")
         if wanted and not self._dry_run and not lock.acquire():
             self.busy += 1

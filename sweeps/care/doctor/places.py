@@ -88,7 +88,7 @@ def check_ensemble(scene: Scene) -> list[Finding]:
     found: list[Finding] = []
     for scored in report.members:
         number = scored.member.number
-        if not scored.member.is_own:
+        if not scored.member.is_own or scored.member.epoch is not None:
             if (wrong := _elsewhere(scored.member, scene.paths)) is not None:
                 found.append(Finding("ensemble", RECORD, wrong, again))
             continue
@@ -104,8 +104,8 @@ def check_ensemble(scene: Scene) -> list[Finding]:
 
 
 def _elsewhere(member: Member, paths: StudyPaths) -> str | None:
-    """Says what is wrong with a member from another study or from outside."""
-    path = outside_path(paths, member.weights_sha256) if member.outside else member.folder(paths) / "weights.npz"
+    """Says what is wrong with a member from another study or from outside, or with a snapshot."""
+    path = outside_path(paths, member.weights_sha256) if member.outside else member.weights(paths)
     try:
         is_same = sha256_file(path) == member.weights_sha256
     except OSError:

@@ -19,6 +19,7 @@ from sweeps.care.replay.report import Difference, Replay
 from sweeps.errors import StudyError
 from sweeps.paths import Paths
 from sweeps.provenance import changes
+from sweeps.study import snapshots
 from sweeps.study.checkpoints import FINAL
 from sweeps.study.lineage import train_stages
 from sweeps.study.objective import build_trainer
@@ -114,6 +115,8 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
             for metrics in epochs:
                 if metrics.epoch <= record.epochs:
                     bar.update()
+                if record.weights_sha256 is not None and snapshots.is_due(trainer):
+                    snapshots.write_snapshot(folder, trainer, record.recipe, validation, record.identity)
                 if metrics.epoch == record.epochs:
                     save_checkpoint(folder / FINAL, trainer)
                 if metrics.epoch >= record.epochs + record.has_diverged:  # that was within the next epoch

@@ -19,6 +19,7 @@ from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.checkpoints import FINAL
 from sweeps.study.locks import FileLock
+from sweeps.study.snapshots import snapshot_files
 from sweeps.tracking.cleaned import forget_cleaned
 
 __all__ = ["broken_files", "put_back"]
@@ -28,7 +29,8 @@ _NEAR = 1e-5  # between probabilities by the same weights, from one version of N
 
 def broken_files(record: Record, made: Path) -> list[str]:
     """Returns which of the files that came out are missing from the trial's folder, or damaged there."""
-    return [name for name, is_whole in _FILES.items() if (made / name).exists() and not is_whole(record, made)]
+    broken = [name for name, is_whole in _FILES.items() if (made / name).exists() and not is_whole(record, made)]
+    return [*broken, *(name for name in snapshot_files(made) if not _has_snapshot(record, made, name))]
 
 
 def put_back(found: Replay, record: Record, paths: StudyPaths, made: Path) -> Replay:
@@ -63,7 +65,9 @@ def put_back(found: Replay, record: Record, paths: StudyPaths, made: Path) -> Re
             for name in kept:
                 with atomic_write(record.folder / name) as file:
                     file.write((made / name).read_bytes())
-            forget_cleaned(record.folder, [name for name in _FILES if (record.folder / name).exists()])
+            forget_cleaned(
+                record.folder, [name for name in (*_FILES, *snapshot_files(made)) if (record.folder / name).exists()]
+            )
         finally:
             lock.release()
     remarks = found.remarks if kept else (*found.remarks, "nothing was put back: no file was missing or damaged")
@@ -86,10 +90,10 @@ def _has_recipe(record: Record, made: Path) -> bool:
         return False
 
 
-def _has_probs(record: Record, made: Path) -> bool:
-    ours = read_arrays(made / "val_probs.npz")
+def _has_probs(record: Record, made: Path, name: str = "val_probs.npz") -> bool:
+    ours = read_arrays(made / name)
     try:
-        theirs = read_arrays(record.folder / "val_probs.npz")
+        theirs = read_arrays(record.folder / name)
         if "indices" in theirs and not np.array_equal(theirs["indices"], ours["indices"]):  # older files have none
             return False
         return np.array_equal(theirs["labels"], ours["labels"]) and bool(
@@ -98,6 +102,15 @@ def _has_probs(record: Record, made: Path) -> bool:
             and np.abs(theirs["probs"] - ours["probs"]).max() <= _NEAR
         )
     except (OSError, ValueError, KeyError):
+        return False
+
+
+def _has_snapshot(record: Record, made: Path, name: str) -> bool:
+    if name.endswith(".probs.npz"):
+        return _has_probs(record, made, name)
+    try:
+        return sha256_file(record.folder / name) == sha256_file(made / name)
+    except OSError:
         return False
 
 

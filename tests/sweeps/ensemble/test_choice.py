@@ -9,7 +9,8 @@ from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError
 from mnistnn.metrics import accuracy, cross_entropy
 from sweeps.ensemble import as_text, build_ensemble, load_report
-from sweeps.ensemble.choice import choose, rank
+from sweeps.ensemble.choice import choose
+from sweeps.ensemble.pools import rank
 from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.errors import StudyError
 from sweeps.notebook import Study
