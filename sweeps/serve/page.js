@@ -106,7 +106,7 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
 
 // Nothing is taken for certain.
-const percent = (p) => (p < 0.001 ? "< 0.1" : p > 0.999 ? "> 99.9" : (p * 100).toFixed(1)) + "\u00a0%";
+const percent = (p) => (p < 0.001 ? "<\u00a00.1" : p > 0.999 ? ">\u00a099.9" : (p * 100).toFixed(1)) + "\u00a0%";
 
 function element(name, className, text) {
   const made = document.createElement(name);

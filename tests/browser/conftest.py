@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Tracked:
-    """A finished study with its ensemble, and the server that shows it.
+    """A finished study with its ensemble and its report, and the server that shows it.
 
     Attributes:
         home: the project.
@@ -75,9 +75,13 @@ class Tracked:
 
 @pytest.fixture(scope="session")
 def tracked(tmp_path_factory: pytest.TempPathFactory, sample_dir: Path) -> Iterator[Tracked]:
-    """A project in which the study `smoke` has run, of eight trials, with its ensemble, in MLflow's UI."""
+    """A project in which the study `smoke` has run, of eight trials, with its ensemble and its report, in MLflow's UI."""
     home = Home.make(tmp_path_factory.mktemp("tracked") / "home", sample_dir)
-    for verb in (("run", "smoke", "--set", "budget.trials=8", "--workers", 1), ("ensemble", "smoke")):
+    for verb in (
+        ("run", "smoke", "--set", "budget.trials=8", "--workers", 1),
+        ("ensemble", "smoke"),
+        ("report", "smoke"),
+    ):
         said = home.process(*verb)
         assert said.code == 0, said.err
     process = subprocess.Popen(

@@ -154,6 +154,11 @@ def test_artifacts_are_shown_in_place(opened: Opened, tracked: Tracked) -> None:
     page.get_by_role("heading", name="Ensemble of 2").first.wait_for()
     page = opened(f"{base}/{best.info.run_id}/artifacts/history.csv")
     page.wait_for_selector("text=Previewing the first 2 rows")
+    study = next(run for run in tracked.runs if run.info.run_name == "study smoke")
+    page = opened(f"{base}/{study.info.run_id}/artifacts/report.html")
+    report = page.frame_locator("iframe")
+    report.get_by_role("heading", level=1, name="read right").wait_for()
+    assert report.locator("#pictures img").first.evaluate("image => image.naturalWidth") > 300
 
 
 def test_the_champion_is_registered(opened: Opened, tracked: Tracked) -> None:

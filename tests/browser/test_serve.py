@@ -115,6 +115,10 @@ def test_a_drawn_three_is_told(opened: Opened, width: str, scheme: str) -> None:
         values = page.locator("#bars .value").all_inner_texts()
         assert len(values) == 10
         assert page.locator("#bars .top").inner_text().startswith("3")
+        heights = page.locator("#bars .value").evaluate_all("all => all.map(each => each.getClientRects()[0].height)")
+        assert max(heights) - min(heights) < 3, "each on one line"
+        beyond = "all => all.filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"
+        assert page.locator("#bars .value").evaluate_all(beyond) == []
         assert float(values[3].strip("> \u00a0%")) > 50
         cells = page.locator("#members tbody td").all_inner_texts()
         assert len(cells) == MEMBERS * 10
