@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mnistnn.domains import Choice, Domain, FloatRange
+from sweeps.study.labels import block_columns
 from sweeps.study.space import Space
 
-__all__ = ["Columns", "searched_columns"]
+__all__ = ["Columns", "differs", "searched_columns"]
 
 _DRAWS = 200
 _MOST_WORDS = 20  # on one axis, if they are to be read
@@ -36,9 +39,22 @@ def searched_columns(space: Space) -> Columns:
         draws = [space.plain(space.walk(lambda name, domain: _draw(generator, domain))) for _ in range(_DRAWS)]
     names = dict.fromkeys(name for draw in draws for name in draw if name != "architecture")  # which a run's name tells
     values = {name: [draw[name] for draw in draws if name in draw] for name in names}
-    searched = [name for name in names if len(set(values[name])) > 1]
+    searched = [name for name in names if differs(name, values[name])]
     axes = [name for name in searched if len(values[name]) == len(draws) and _is_axis(values[name])]
     return Columns(searched, axes)
+
+
+def differs(name: str, values: Iterable[Any]) -> bool:
+    """Says whether a column has several values. Of a block's field "1-1" and "1-1-1" are one: `blocks` differs there.
+
+    Args:
+        name: as `Space.plain` has it.
+        values: those of all trials that have it.
+    """
+    if name not in block_columns().values():
+        return len({repr(value) for value in values}) > 1
+    parts = [str(value).split("-") for value in values]
+    return any(len(set(block) - {None}) > 1 for block in itertools.zip_longest(*parts))
 
 
 def _is_axis(values: list[Any]) -> bool:

@@ -12,6 +12,7 @@ from sweeps.config import StudyConfig
 from sweeps.ensemble.difference import mean_interval
 from sweeps.errors import StudyError
 from sweeps.study.budget import Tally
+from sweeps.study.columns import differs
 from sweeps.study.lineage import REPEATS, total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
@@ -58,8 +59,9 @@ def read_trials(attempts: Sequence[FrozenTrial], config: StudyConfig) -> list[Tr
 def varied(trials: Sequence[TrialFacts]) -> tuple[str, ...]:
     """Returns the names of the choices that differ between trials, in the order of the space."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.values))
-    seen = {name: {repr(trial.values[name]) for trial in trials if name in trial.values} for name in names}
-    return tuple(name for name in names if len(seen[name]) > 1)
+    return tuple(
+        name for name in names if differs(name, [trial.values[name] for trial in trials if name in trial.values])
+    )
 
 
 def sum_up(

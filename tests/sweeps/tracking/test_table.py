@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeps.config import load_study
-from sweeps.study.columns import searched_columns
+from sweeps.study.columns import differs, searched_columns
 from sweeps.study.space import Space
 from sweeps.tracking import table
 
@@ -30,7 +30,8 @@ def test_the_views_show_what_a_study_searches(name: str) -> None:
     found = states(table.view_tags(columns.searched, columns.axes))
     params = [column.split("`")[1] for column in found["trials"]["selectedColumns"] if column.startswith("params.")]
     assert {"learning_rate", "optimizer", "batch_size", "dropout", "filters"} <= set(params)
-    assert not {"epochs", "architecture", "beta2", "scaling"} & set(params), "what is the same for all, or in the name"
+    same = {"epochs", "architecture", "beta2", "scaling", "strides"}
+    assert not same & set(params), "what is the same for all, or in the name"
     for state in found.values():
         assert state["orderByKey"] in state["selectedColumns"]
         assert state["orderByAsc"] is True
@@ -43,6 +44,23 @@ def test_the_views_show_what_a_study_searches(name: str) -> None:
     sections = {section["uuid"] for section in found["charts"]["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in charts} < sections
     assert len({chart["uuid"] for chart in charts}) == len(charts) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "differ"),
+    [
+        ("strides", ["1", "1-1", "1-1-1"], False),  # by the number of blocks alone
+        ("strides", ["1-1", "1-2"], True),
+        ("kernels", ["5-3", "3", ""], True),
+        ("filters", ["16", "32-64"], True),
+        ("dropout", [0.0, 0.0], False),
+        ("dropout", [0.0, 1e-05], True),
+        ("norm", ["none", "batch_norm"], True),
+    ],
+)
+def test_what_differs(name: str, values: list[Any], differ: bool) -> None:
+    assert differs(name, values) is differ
+    assert differs(name, values[::-1]) is differ
 
 
 def test_params_that_every_trial_has_are_axes() -> None:
