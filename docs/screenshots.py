@@ -110,11 +110,11 @@ def shoot_ui(browser: Browser, study: str, folder: Path) -> None:
             page.wait_for_selector(".ag-row a[href*='/runs/']")
             page.wait_for_timeout(3000)
             save(page.screenshot(), folder / "ui.png", WIDTH)
-        with opened(browser, WIDTH, 1700) as page:
+        with opened(browser, 1440, 1720) as page:
             page.goto(charts)
             page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .point').length > 5")
             page.wait_for_timeout(6000)
-            save(page.screenshot(), folder / "ui-charts.png")
+            save(page.screenshot(), folder / "ui-charts.png", WIDTH)
 
 
 def shoot_report(browser: Browser, study: str, folder: Path) -> None:
