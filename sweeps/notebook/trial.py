@@ -12,6 +12,7 @@ from sweeps.study.lineage import total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import reported
 
 if TYPE_CHECKING:
     import pandas
@@ -80,7 +81,7 @@ class Trial:
             return pandas.read_csv(self._folder / "history.csv")
         except (OSError, ValueError):  # missing or damaged: the storage knows one curve
             curve = sorted(self._trial.intermediate_values.items())
-            return pandas.DataFrame(curve, columns=["epoch", self._config.metric])
+            return pandas.DataFrame(curve, columns=["epoch", reported(self._config)])
 
     def network(self) -> Network:
         """Returns its network with the weights of its best epoch.

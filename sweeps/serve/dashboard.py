@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request, Response
 from sweeps.errors import StudyError
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import load_study
+from sweeps.study.validation import reported
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -57,7 +58,7 @@ class Dashboard:
                 "`pip install optuna-dashboard`."
             ) from None
         study = load_study(name, url, paths)
-        metrics = [config_of(study).metric]
+        metrics = [reported(config_of(study))]
         if study._storage.get_study_system_attrs(study._study_id).get(_METRICS) != metrics:
             with contextlib.suppress(Exception):  # each storage has its own; a metric without a name hides nothing
                 study._storage.set_study_system_attr(study._study_id, _METRICS, metrics)

@@ -178,7 +178,8 @@ def _is_asked_for(domain: Domain | None, value: Any) -> bool:
 
 def _why_unmet(wish: Wish, values: Mapping[str, Any]) -> str:
     """Says why a trial with these values has no use for what is wished."""
-    name = next(iter(wish.ways[0])) if wish.name not in values else wish.name
+    way = wish.ways[0]
+    name = wish.name if wish.name in values else next(name for name, value in way.items() if values.get(name) != value)
     spec, dot, _ = name.partition(".")
     field_name, _, number = name.rpartition("_")
     beside = None

@@ -20,6 +20,7 @@ from sweeps.study.liveness import Owner, is_dead, stale_trials
 from sweeps.study.locks import is_held
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import reported
 from sweeps.tracking.cursor import pending_events
 from sweeps.tracking.events import EVENTS
 from sweeps.views.progress import RunningTrial, figures, running_lines
@@ -222,7 +223,7 @@ class StudyView:
         waiting = [each for each in trials if each.state == TrialState.WAITING and not each.user_attrs.get("requeued")]
         return StudyStatus(
             study=self.config.name,
-            metric=self.config.metric,
+            metric=reported(self.config),
             keeping=_keeping(self._paths),
             tally=outlook.tally,
             budget=self._budget,

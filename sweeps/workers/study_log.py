@@ -43,9 +43,11 @@ class StudyLog:
     ) -> None:
         self._log = TrialLog(paths.parent)
         self._name, self._paths = config.name, paths
-        budget = config.budget
+        budget, metric = config.budget, str(config.metric)
+        if config.validation_shift:
+            metric += f", mean of plain and shifted by up to {config.validation_shift} pixels"
         params = {
-            "metric": config.metric,
+            "metric": metric,
             "sampler": config.sampler.type,
             "pruner": config.pruner.type,
             "epochs": budget.epochs,
@@ -54,7 +56,7 @@ class StudyLog:
             "seed": config.seed,
         }
         facts = {
-            "metric": config.metric,
+            "metric": metric,
             "budget": study_page.budget_text(config),
             "epochs of a trial": budget.epochs,
             "sampler": config.sampler.type,

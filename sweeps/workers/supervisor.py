@@ -23,6 +23,7 @@ from sweeps.study.journal import repair_journal
 from sweeps.study.liveness import HEARTBEAT_S
 from sweeps.study.recovery import recover, settle_checkpoints
 from sweeps.study.storage import bind_folder, join_study, open_storage, open_study, origin_of
+from sweeps.study.validation import reported
 from sweeps.tracking.address import reason_of
 from sweeps.tracking.store import check_reachable, resolve_uri
 from sweeps.views.progress import StudyProgress, clock
@@ -311,7 +312,7 @@ class _Run:
         best, tally = outlook.best, outlook.tally
         return RunSummary(
             study=self.config.name,
-            metric=self.config.metric,
+            metric=reported(self.config),
             complete=tally.complete,
             pruned=tally.pruned,
             failed=tally.failed,

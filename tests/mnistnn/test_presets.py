@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 
 from mnistnn.errors import SpecError
@@ -41,6 +44,21 @@ def test_conv2_has_norms_and_dropouts() -> None:
 
 def test_small_is_cheap() -> None:
     assert Network(preset("small").network).macs == pytest.approx(1.2e6, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("mlp3", "6f42f95a89bbf075"),
+        ("report", "c49b4d8f04a8098d"),
+        ("conv2", "d1a1883bd4f549b7"),
+        ("small", "cb1268b2f32f61ad"),
+    ],
+)
+def test_it_is_written_as_ever(name: str, digest: str) -> None:
+    """In the header of weights: what is added to a Spec must leave that as it is, or no old trial is replayed."""
+    text = json.dumps(preset(name).to_dict(), sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:

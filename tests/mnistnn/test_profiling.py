@@ -180,3 +180,9 @@ def test_the_table_has_a_row_for_each_part_and_ends_with_the_whole(train: Split,
     assert step[:4] == ["step", f"{found.step_ms:.3f}", "100.0", "%"]
     assert "to validate on 70" in lines[-2]
     assert lines[-1].startswith("peak memory: ")
+
+
+def test_a_moving_average_is_a_part_of_the_step(train: Split, validation: Split) -> None:
+    found = profile(trainer_of(TINY, train, replace(SPEC, ema=0.9)), validation, steps=3)
+    assert [part.name for part in found.parts][-3:] == ["adam", "moving average", "the rest"]
+    assert by_name(found)["moving average"].ms > 0

@@ -95,6 +95,7 @@ class StudyFacts:
     Attributes:
         name: the study's.
         metric: what its trials are judged by.
+        shifted: whether that is the mean on plain and on shifted images.
         maximise: whether more of it is better.
         trials: by their numbers; each once, whatever its attempts.
         parameters: what was searched, in the order in which it is asked for.
@@ -102,6 +103,7 @@ class StudyFacts:
 
     name: str
     metric: str
+    shifted: bool
     maximise: bool
     trials: tuple[TrialFacts, ...]
     parameters: tuple[Parameter, ...]
@@ -129,7 +131,8 @@ class StudyFacts:
     @property
     def metric_label(self) -> str:
         """The metric in words."""
-        return {"val_loss": "validation loss", "val_accuracy": "validation accuracy"}.get(self.metric, self.metric)
+        words = {"val_loss": "validation loss", "val_accuracy": "validation accuracy"}.get(self.metric, self.metric)
+        return f"{words}, plain and shifted" if self.shifted else words
 
 
 def gather(study: optuna.Study, paths: StudyPaths | None = None) -> StudyFacts:
@@ -153,6 +156,7 @@ def gather(study: optuna.Study, paths: StudyPaths | None = None) -> StudyFacts:
     return StudyFacts(
         name=study.study_name,
         metric=metric,
+        shifted=bool(config.get("study", {}).get("validation_shift")),
         maximise=maximise,
         trials=tuple(
             _trial(number, trial, earlier[number], paths, names, bare, metric)

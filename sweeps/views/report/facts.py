@@ -108,6 +108,7 @@ class ReportFacts:
     Attributes:
         study: the study's name.
         metric: what trials are judged by.
+        validation_shift: by how many pixels validation images are moved for that, besides as they are; 0 for not.
         sampler: how trials were proposed.
         pruner: how they were stopped.
         headline: what won, in one line.
@@ -129,6 +130,7 @@ class ReportFacts:
 
     study: str
     metric: str
+    validation_shift: int
     sampler: str
     pruner: str
     headline: str

@@ -58,6 +58,7 @@ def gather_facts(study: optuna.Study, paths: StudyPaths, root: Path, *, journal:
     return ReportFacts(
         study=config.name,
         metric=config.metric,
+        validation_shift=config.validation_shift,
         sampler=config.sampler.type,
         pruner=config.pruner.type,
         headline=headline(winner, ensemble, effort),

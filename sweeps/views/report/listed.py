@@ -33,6 +33,7 @@ class TrialFacts:
         reason: why it was pruned, or failed.
         attempts: how often it was begun.
         values: all its choices, by the names that a table shows.
+        objective: what it was judged by, where that is a mean over plain and shifted images.
     """
 
     number: int
@@ -50,6 +51,7 @@ class TrialFacts:
     reason: str
     attempts: int
     values: Mapping[str, Any]
+    objective: float | None = None
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from sweeps.study.lineage import REPEATS, total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import OBJECTIVE
 from sweeps.views.pictures.facts import STATES
 from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import SeedNoise, SeedRow
@@ -51,6 +52,8 @@ def read_trials(attempts: Sequence[FrozenTrial], config: StudyConfig) -> list[Tr
 
     def rank(trial: TrialFacts) -> tuple[int, float, int]:
         value = trial.val_accuracy if config.metric == "val_accuracy" else trial.val_loss
+        if config.validation_shift:
+            value = trial.objective
         return _ORDER.index(trial.state), math.inf if value is None else sign * value, trial.number
 
     return sorted(trials, key=rank)
@@ -162,6 +165,7 @@ def _read(trial: FrozenTrial, attempts: int, config: StudyConfig, space: Space) 
         reason=reason,
         attempts=attempts,
         values={name: value for name, value in values.items() if name not in _NOT_CHOSEN},
+        objective=_number(known.get(OBJECTIVE)),
     )
 
 

@@ -123,6 +123,8 @@ def test_names_are_understood_as_people_see_them(asking: Asking, texts: list[str
         (["dense_units=0", "dense_dropout=0.1"], "dense_dropout=0.1 is of no use beside dense_units=0"),
         (["optimizer=adam", "nesterov.momentum=0.9"], "of no use beside optimizer=adam"),
         (["optimizer=adam", "momentum=0.9"], "of no use beside optimizer=adam"),
+        (["strides=2-1", "pools=1-1"], "pools=1-1 is of no use beside stride_1=2"),
+        (["strides=1-1-1-2"], "strides=1-1-1-2 cannot be, for what comes to that stride is too small"),
         (["filters=64-64"], "params: .* above the limit of 30,000"),
         (["kernels=7-7", "padding=valid", "convs=3-3"], "shape: "),
     ],

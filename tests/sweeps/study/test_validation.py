@@ -19,6 +19,9 @@ from sweeps.errors import ConfigError
 from sweeps.study.fork import fork
 from sweeps.study.validation import reported, shifted_images
 from sweeps.views.pictures.facts import gather
+from sweeps.views.report.gather import gather_facts
+from sweeps.views.report.page import render as render_page
+from sweeps.views.report.trials import read_trials
 from sweeps.views.trials import render, trials_frame
 from tests.sweeps.care.lab import Lab, PruneAfter, Tiny
 from tests.sweeps.small import small_config
@@ -146,3 +149,16 @@ def test_a_study_that_judges_otherwise_takes_no_trials_over(tmp_path: Path, tiny
     lab.run()
     forked = fork(lab.config, "other", root=tmp_path, overrides=["study.validation_shift=2"])
     assert "of another validation_shift (0)" in str(forked)
+
+
+def test_the_report_and_the_picture_say_what_it_is_judged_by(tmp_path: Path, tiny: Tiny) -> None:
+    lab = Lab(tmp_path, tiny, study__validation_shift=3)
+    lab.run()
+    lab.run()
+    attempts = lab.study.get_trials(deepcopy=False)
+    ranked = sorted(attempts, key=lambda trial: trial.value or 0.0)
+    assert [trial.number for trial in read_trials(attempts, lab.config)] == [trial.number for trial in ranked]
+    assert read_trials(attempts, lab.config)[0].objective == ranked[0].value
+    assert gather(lab.study).metric_label == "validation loss, plain and shifted"
+    page = render_page(gather_facts(lab.study, lab.paths, tmp_path))
+    assert "moved by up to 3 pixels" in page
