@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistnn.data.checks import CLASSES, SIDE, as_images, as_labels, refuse
+from mnistnn.data.folds import deal
 from mnistnn.data.gz import unpack_idx
 from mnistnn.data.idx import IMAGES, LABELS, idx_count, map_idx
 from mnistnn.errors import DataError, OutputError
@@ -48,6 +49,8 @@ MNIST_DIGESTS = (
 """SHA-256 of MNIST's own four files, uncompressed, in the order of `FILES`."""
 
 _KINDS = (IMAGES, LABELS, IMAGES, LABELS)
+
+_DEALT = 0xF01D  # parts the seed of folds from that of the split
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +149,27 @@ class Dataset:
         chosen = stratified(self.train_labels, count, np.random.default_rng(seed))
         rest = np.setdiff1d(np.arange(total, dtype=np.int64), chosen, assume_unique=True)
         return Split(self.train_images, self.train_labels, rest), Split(self.train_images, self.train_labels, chosen)
+
+    def fold(self, number: int, count: int, seed: int) -> tuple[Split, Split]:
+        """Parts all training images into `count` equal parts, each with the classes in the whole's proportions.
+
+        Args:
+            number: which part is left out, from 1 to `count`.
+            count: how many parts.
+            seed: another seed, other parts; they have nothing to do with those of `split`.
+
+        Returns:
+            The images to train on, and those that are left out.
+
+        Raises:
+            DataError: there are no such parts.
+        """
+        if not (2 <= count <= len(self.train_labels) and 1 <= number <= count):
+            rule = f"`1 <= number <= count` and `2 <= count <= {len(self.train_labels)}` must hold for {self.name}"
+            raise DataError(f"{rule}, but got (number={number}, count={count}); take other numbers.")
+        dealt = deal(self.train_labels, count, np.random.default_rng([seed, _DEALT]))
+        kept, left_out = np.flatnonzero(dealt != number - 1), np.flatnonzero(dealt == number - 1)
+        return Split(self.train_images, self.train_labels, kept), Split(self.train_images, self.train_labels, left_out)
 
     def open_test(self, purpose: str, ledger: Path) -> TestSet:
         """Opens the test images. This is the only function that does, and it writes down each time that it did.

@@ -6,6 +6,7 @@ from sweeps.config.model import StudyConfig
 from sweeps.config.sections import (
     Budget,
     Ensemble,
+    Final,
     Hyperband,
     Limits,
     Median,
@@ -17,6 +18,7 @@ from sweeps.config.sections import (
 __all__ = [
     "Budget",
     "Ensemble",
+    "Final",
     "Hyperband",
     "Limits",
     "Median",

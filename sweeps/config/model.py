@@ -13,12 +13,14 @@ from pydantic_core import ErrorDetails
 from mnistnn.errors import nearest
 from mnistnn.presets import PRESETS
 from sweeps.config.arms import Ablation, parse_arms
+from sweeps.config.duration import clock, duration_code
 from sweeps.config.fault import Fault, shown
 from sweeps.config.search import SearchSpace, parse_search
 from sweeps.config.sections import (
     DIRECTIONS,
     Budget,
     Ensemble,
+    Final,
     Hyperband,
     Limits,
     Median,
@@ -59,6 +61,7 @@ class StudyConfig(Section):
     pruner: Pruner = Median()
     limits: Limits = Limits()
     ensemble: Ensemble = Ensemble()
+    final: Final | None = None
     fixed: dict[str, Any] = {}
     search: dict[str, Any] = {}
     arms: dict[str, Any] = {}
@@ -180,6 +183,7 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
     _check_arms(config)
     if config.budget.trials is None and config.budget.time_s is None and not config.arms:
         raise Fault(("budget",), 'must say when the study ends, but has neither trials nor time; add time = "5m".')
+    _check_final(config)
     if config.name == "train":
         raise Fault(("study", "name"), "must not be 'train': sweeps-train is where `train` tracks its nets; rename it.")
     if config.direction != DIRECTIONS[config.metric]:
@@ -218,10 +222,35 @@ def _check_arms(config: StudyConfig) -> None:
     if config.baselines:
         rule = f"must be none beside [arms], but got {shown(config.baselines)}; make an arm of each."
         raise Fault(("study", "baselines"), rule)
+    if config.final is not None:
+        raise Fault(("final",), "must not stand beside [arms], which are compared at their ends; leave it out.")
     if config.budget.trials is not None:
         rule = f"must not stand beside [arms], but got {config.budget.trials}; arms.seeds says how many there are."
         raise Fault(("budget", "trials"), rule)
     config.ablation()
+
+
+def _check_final(config: StudyConfig) -> None:
+    """Sees that it is clear when the final stage begins, and when it ends.
+
+    Raises:
+        Fault: it is not.
+    """
+    final, budget_s = config.final, config.budget.time_s
+    if final is None:
+        return
+    if budget_s is None and final.time_s is not None:
+        rule = "must be a part of budget.time, but there is none; add that, or say final.members instead."
+        raise Fault(("final", "time"), rule)
+    if budget_s is None and final.members is None:
+        rule = "must say how many members the final stage has, as budget.time does not end it; add members = 10."
+        raise Fault(("final",), rule)
+    if budget_s is not None and final.time_s is None:
+        rule = "must say what part of budget.time is left for the final stage, but has no time; add it, like time = "
+        raise Fault(("final",), f'{rule}"{duration_code(round(budget_s / 2) or 0.5)}".')
+    if budget_s is not None and final.time_s is not None and final.time_s >= budget_s:
+        rule = f"must be less than budget.time, of which it is a part, but got {clock(final.time_s)} of "
+        raise Fault(("final", "time"), f"{rule}{clock(budget_s)}; take less.")
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -282,7 +311,9 @@ def _model_at(path: list[str], tables: Mapping[str, Any]) -> type[BaseModel]:
         }
         return models[str(tables["pruner"].get("type", "median"))]
     model = StudyConfig.model_fields[path[0]].annotation
-    assert isinstance(model, type)  # for mypy: only pruner is a union
+    if path[0] == "final":  # which may be left out
+        model = Final
+    assert isinstance(model, type)  # for mypy: only pruner is another union
     assert issubclass(model, BaseModel)
     return model
 

@@ -12,6 +12,7 @@ __all__ = [
     "DIRECTIONS",
     "Budget",
     "Ensemble",
+    "Final",
     "Hyperband",
     "Limits",
     "Median",
@@ -143,3 +144,17 @@ class Ensemble(Section):
     method: Literal["auto", "mean", "weighted", "greedy"] = "auto"
     snapshots: bool = False
     tta: int = Field(default=0, ge=0, le=4)
+
+
+class Final(Section):
+    """What follows the search: its best architectures, trained longer, each net on all images but a part of its own.
+
+    `time_s` is a part of the budget's time, which the search does without; `epochs` is what is aimed at, and fitted to
+    the time that is left; `members` is the most, or, where the budget has no time, how many.
+    """
+
+    time_s: Annotated[float | None, BeforeValidator(_seconds), Field(alias="time")] = None
+    top: Count = 3
+    epochs: int = Field(default=14, ge=1, le=1000)
+    folds: int = Field(default=10, ge=2, le=1000)
+    members: Count | None = None

@@ -18,7 +18,7 @@ from sweeps.notebook.trial import Trial
 from sweeps.paths import Paths, project_root
 from sweeps.study.lookup import config_of, find_trial
 from sweeps.study.storage import load_study
-from sweeps.views.trials import trials_frame
+from sweeps.views.trials import final_numbers, trials_frame
 
 if TYPE_CHECKING:
     import optuna
@@ -83,13 +83,14 @@ class Study:
 
     @property
     def best(self) -> Trial:
-        """The complete trial with the best value.
+        """The complete trial of the search with the best value.
 
         Raises:
             StudyError: none is complete yet.
         """
         frame = self.trials()
-        complete = frame.loc[frame["state"] == "COMPLETE", "trial"]
+        is_member = frame["trial"].isin(final_numbers(self._study))
+        complete = frame.loc[(frame["state"] == "COMPLETE") & ~is_member, "trial"]
         if complete.empty:
             raise StudyError(
                 f"a study has a best trial once one is complete, but none of {self.name!r} is; `run {self.name}`."

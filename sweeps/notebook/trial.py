@@ -81,7 +81,7 @@ class Trial:
             return pandas.read_csv(self._folder / "history.csv")
         except (OSError, ValueError):  # missing or damaged: the storage knows one curve
             curve = sorted(self._trial.intermediate_values.items())
-            return pandas.DataFrame(curve, columns=["epoch", reported(self._config)])
+            return pandas.DataFrame(curve, columns=["epoch", reported(self._config, self._trial)])
 
     def network(self) -> Network:
         """Returns its network with the weights of its best epoch.

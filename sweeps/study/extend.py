@@ -23,7 +23,7 @@ from sweeps.study.checkpoints import CHECKPOINT, FINAL
 from sweeps.study.claims import queue_lock
 from sweeps.study.enqueue import how_it_runs, queue
 from sweeps.study.labels import run_name
-from sweeps.study.lineage import EXTENDS, seed_of, seed_record, stages_of
+from sweeps.study.lineage import EXTENDS, is_final, seed_of, seed_record, stages_of
 from sweeps.study.lookup import config_of, find_trial, values_of
 from sweeps.study.space import Space
 
@@ -132,6 +132,11 @@ def _epochs_done(trial: FrozenTrial) -> int:
 
 def _check(trial: FrozenTrial, number: int, done: int, epochs: int) -> None:
     name = f"#{number:03d}"
+    if is_final(trial):
+        raise StudyError(
+            f"a trial to go on with must be one of the search, but {name} is a member of the final stage, whose epochs "
+            "follow from its time; set final.epochs, or name another one."
+        )
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         state = {TrialState.FAIL: "failed", TrialState.RUNNING: "is running"}.get(trial.state, "waits")
         raise StudyError(f"a trial to go on with must be complete or pruned, but {name} {state}; name another one.")

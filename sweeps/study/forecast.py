@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeps.study.space import Space
     from sweeps.study.workload import Workload
 
-__all__ = ["EPOCH_S", "EPOCH_S_ESTIMATE", "Forecast", "duration_text", "useful_epochs"]
+__all__ = ["EPOCH_S", "EPOCH_S_ESTIMATE", "Forecast", "duration_text", "epochs_done", "useful_epochs"]
 
 #: The user attributes of a trial that hold the mean seconds of its epochs, as they were and as they were estimated.
 EPOCH_S, EPOCH_S_ESTIMATE = "epoch_s", "epoch_s_estimate"
@@ -48,7 +48,7 @@ class Forecast:
     def __init__(self, config: StudyConfig, space: Space, images: int, left_s: float | None = None) -> None:
         self.epochs = config.budget.epochs
         self.useful = useful_epochs(config)
-        self._space, self._images = space, images
+        self._space, self.images = space, images
         self._deadline = None if left_s is None else time.monotonic() + left_s
         self._model = EpochTimeModel()
         self._observed: dict[int, float] = {}
@@ -82,8 +82,8 @@ class Forecast:
 
     def rest_s(self, trial: FrozenTrial) -> float | None:
         """Returns the seconds that a waiting trial still takes; None if its parameters are not known yet."""
-        epoch_s = self._epoch_s_of(trial)
-        return None if epoch_s is None else (self._epochs_of(trial) + _END_EPOCHS - _epochs_done(trial)) * epoch_s
+        epoch_s = self.epoch_s_of(trial)
+        return None if epoch_s is None else (self.epochs_of(trial) + _END_EPOCHS - epochs_done(trial)) * epoch_s
 
     # How far a trial comes by the end, if all goes as estimated: the number of its epochs, with parts of one.
 
@@ -94,9 +94,10 @@ class Forecast:
 
     def whole_of(self, trial: FrozenTrial) -> float:
         """The same of a trial that waits."""
-        return self._whole(_epochs_done(trial), self._epochs_of(trial))
+        return self._whole(epochs_done(trial), self.epochs_of(trial))
 
-    def _epochs_of(self, trial: FrozenTrial) -> int:
+    def epochs_of(self, trial: FrozenTrial) -> int:
+        """Returns how many epochs a trial shall have."""
         return total_epochs(trial, self.epochs)
 
     def _whole(self, done: int, epochs: int) -> float:
@@ -109,18 +110,19 @@ class Forecast:
 
     def reach_of(self, trial: FrozenTrial) -> float:
         """Returns how far a waiting trial would come; one whose parameters are not known yet is given its chance."""
-        epoch_s = self._epoch_s_of(trial)
-        return math.inf if epoch_s is None else self._reach(epoch_s, _epochs_done(trial))
+        epoch_s = self.epoch_s_of(trial)
+        return math.inf if epoch_s is None else self._reach(epoch_s, epochs_done(trial))
 
     def useful_reach_of(self, trial: FrozenTrial) -> float:
         """Returns how far a waiting trial must come for its start to be worth it: an epoch at least."""
-        return max(self.useful, _epochs_done(trial) + 1)
+        return max(self.useful, epochs_done(trial) + 1)
 
     def _reach(self, epoch_s: float, done: int) -> float:
         left_s = self.left_s
         return math.inf if left_s is None else done + max(0.0, left_s) / epoch_s
 
-    def _epoch_s_of(self, trial: FrozenTrial) -> float | None:
+    def epoch_s_of(self, trial: FrozenTrial) -> float | None:
+        """Returns the seconds of a trial's epoch, observed or estimated; None if its parameters are not known yet."""
         if EPOCH_S in trial.user_attrs:
             return float(trial.user_attrs[EPOCH_S])
         try:
@@ -129,7 +131,7 @@ class Forecast:
             return None
 
     def _workload(self, values: Mapping[str, Any]) -> Workload:
-        return self._space.workload(values, self._images)
+        return self._space.workload(values, self.images)
 
 
 def useful_epochs(config: StudyConfig) -> int:
@@ -156,7 +158,8 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 9.95 else clock(seconds)
 
 
-def _epochs_done(trial: FrozenTrial) -> int:
+def epochs_done(trial: FrozenTrial) -> int:
+    """Returns the last epoch that a trial has ended."""
     return max(trial.intermediate_values, default=0)
 
 

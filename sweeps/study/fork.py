@@ -27,7 +27,7 @@ from sweeps.config.sections import NAME_PATTERN
 from sweeps.config.toml import to_toml
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.lineage import EXTENDS, REPEATS
+from sweeps.study.lineage import EXTENDS, FINAL, REPEATS
 from sweeps.study.locks import FileLock
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import bind_folder, load_study, open_storage, open_study, origin_of
@@ -177,6 +177,7 @@ def _import(
             born_in=source.name,
             extends=made.user_attrs.get(EXTENDS, {}).get("trial"),
             repeats=made.user_attrs.get(REPEATS, {}).get("trial"),
+            final_of=made.user_attrs.get(FINAL, {}).get("of"),
         )
         counts[trial.state] += 1
     return left_out, counts, len(trials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import optuna
@@ -17,16 +17,21 @@ __all__ = [
     "ARM",
     "BORN_IN",
     "EXTENDS",
+    "FINAL",
     "IMPORTED",
     "REPEATS",
     "Stage",
+    "fold_of",
     "identity_of",
+    "is_final",
     "is_of_arm",
     "is_repeat",
     "kin_facts",
     "kin_tags",
+    "member_text",
     "seed_of",
     "seed_record",
+    "shown_label",
     "stages_of",
     "total_epochs",
     "train_stages",
@@ -41,6 +46,10 @@ IMPORTED = "imported"
 REPEATS = "repeats"
 #: The user attribute of a trial that is one of an arm's: which arm's, by its how manieth seed.
 ARM = "arm"
+#: The user attribute of a member of the final stage: the trial whose architecture it has (`of`), which part of the
+#: training images it leaves out (`fold`, from 1, of `folds`, dealt by `seed`), and how long it is trained (`epochs`).
+#: Its own randomness follows from its own number, as any trial's does.
+FINAL = "final"
 #: The user attribute of a trial whose study was given another name: the one that it began under.
 BORN_IN = "born_in"
 
@@ -49,7 +58,7 @@ _REPEATED = 0x5EED
 # The k-th trial of every arm has the seed of a trial of this number and k, which no trial ever has.
 _ARMS = 1 << 24
 
-AnyTrial = FrozenTrial | optuna.Trial
+AnyTrial: TypeAlias = FrozenTrial | optuna.Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +120,25 @@ def identity_of(trial: AnyTrial, study: str, study_seed: int) -> dict[str, Any]:
         study: the name of the study that it is in.
         study_seed: that one's seed.
     """
-    repeats = trial.user_attrs.get(REPEATS)
+    repeats, final = trial.user_attrs.get(REPEATS), trial.user_attrs.get(FINAL)
     again = {} if repeats is None else {"repeats": {"trial": repeats["origin"], "seed": repeats["seed"]}}
     if arm := trial.user_attrs.get(ARM):
         again |= {"arm": {"name": arm["name"], "seed": arm["seed"]}}
+    again |= {} if final is None else {FINAL: {name: final[name] for name in ("fold", "folds", "seed")}}
     if imported := trial.user_attrs.get(IMPORTED):
         return {"study": imported["study"], "trial": imported["trial"], "seed": imported["seed"]} | again
     return {"study": trial.user_attrs.get(BORN_IN, study), "trial": origin_of(trial), "seed": study_seed} | again
 
 
 def total_epochs(trial: AnyTrial, epochs: int) -> int:
-    """Returns how many epochs a trial shall have: those of its study, or others if it was extended or is a repeat.
+    """Returns how many epochs a trial shall have: those of its study, or others that it was given when it was queued.
 
     Args:
         trial: any trial.
         epochs: what the study gives a trial.
     """
-    return int(_plan_of(trial).get("total", epochs))
+    final = trial.user_attrs.get(FINAL)
+    return int(_plan_of(trial).get("total", epochs) if final is None else final["epochs"])
 
 
 def stages_of(trial: AnyTrial, epochs: int) -> list[Stage]:
@@ -149,12 +160,40 @@ def is_repeat(trial: AnyTrial) -> bool:
     return REPEATS in attributes or attributes.get(EXTENDS, {}).get("repeat") is not None
 
 
+def is_final(trial: AnyTrial) -> bool:
+    """Says whether a trial is a member of the final stage, and none of the search."""
+    return FINAL in trial.user_attrs
+
+
+def fold_of(trial: AnyTrial) -> tuple[int, int, int] | None:
+    """Returns which part of all images a member leaves out, as `Dataset.fold` takes it; None for other trials."""
+    final = trial.user_attrs.get(FINAL)
+    return None if final is None else (int(final["fold"]), int(final["folds"]), int(final["seed"]))
+
+
+def member_text(trial: AnyTrial) -> str:
+    """Returns what a member of the final stage is: "final of #012, fold 3 of 10"; nothing of any other trial."""
+    final = trial.user_attrs.get(FINAL)
+    if final is None:
+        return ""
+    base = "one not here" if final["of"] is None else f"#{final['of']:03d}"
+    return f"final of {base}, fold {final['fold']} of {final['folds']}"
+
+
+def shown_label(trial: AnyTrial, label: str) -> str:
+    """Returns a trial's network as its run is named by it: that of a member of the final stage says so."""
+    final = trial.user_attrs.get(FINAL)
+    return label if final is None else f"final {final['fold']}/{final['folds']} {label}".rstrip()
+
+
 def kin_tags(trial: AnyTrial) -> dict[str, str]:
     """Returns the tags of a trial's run that name the trials it comes from, or its arm."""
     extends, repeats = trial.user_attrs.get(EXTENDS), trial.user_attrs.get(REPEATS)
     tags = {} if extends is None else {"extends": str(extends["trial"])}
     if arm := trial.user_attrs.get(ARM):
         tags |= {"arm": str(arm["name"]), "arm_seed": str(arm["seed"])}
+    if final := trial.user_attrs.get(FINAL):
+        tags |= {"stage": "final", "final_of": str(final["of"]), "fold": f"{final['fold']} of {final['folds']}"}
     return tags if repeats is None else tags | {"repeats": str(repeats["trial"]), "repeat_seed": str(repeats["seed"])}
 
 
@@ -164,6 +203,9 @@ def kin_facts(trial: AnyTrial) -> dict[str, str]:
     facts = {} if extends is None else {"goes on with": f"{_name(extends)}, from epoch {extends['epochs'][-1]}"}
     if arm := trial.user_attrs.get(ARM):
         facts |= {"arm": f"{arm['name']}, by its seed {arm['seed']}"}
+    if final := trial.user_attrs.get(FINAL):
+        text = member_text(trial).removeprefix("final of ")
+        facts |= {"member of the final stage": f"{text}, trained on the others, to its last epoch of {final['epochs']}"}
     return facts if repeats is None else facts | {"repeats": f"{_name(repeats)}, by its seed {repeats['seed']}"}
 
 

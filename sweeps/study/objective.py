@@ -20,7 +20,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from mnistnn.data.dataset import Split
+from mnistnn.data.dataset import Dataset, Split
 from mnistnn.errors import Diverged, OutputError, Stopped
 from mnistnn.machine import peak_mb
 from mnistnn.network import Network, child_seed
@@ -34,12 +34,13 @@ from sweeps.study.arms import end_figures, start_figures
 from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
 from sweeps.study.labels import run_name
-from sweeps.study.lineage import ARM, EXTENDS, REPEATS, trial_seed
+from sweeps.study.lineage import ARM, EXTENDS, FINAL, REPEATS, trial_seed
+from sweeps.study.member import images_of, inputs_of, judge
 from sweeps.study.recovery import fail
 from sweeps.study.results import write_history, write_results
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
-from sweeps.study.validation import OBJECTIVE
+from sweeps.study.validation import OBJECTIVE, reported
 from sweeps.tracking.address import public
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import trial_note
@@ -56,6 +57,7 @@ class Bench:
         space: its search space.
         train: the images to learn from.
         validation: the images to choose by.
+        dataset: of which both are parts; members of the final stage have others of it.
         paths: the study's paths.
         tags: what is the same for all of its runs.
         inputs: the data sets, as `TrialLog.start` takes them.
@@ -69,6 +71,7 @@ class Bench:
     space: Space
     train: Split
     validation: Split
+    dataset: Dataset
     paths: StudyPaths
     tags: Mapping[str, str]
     inputs: Sequence[Mapping[str, Any]]
@@ -152,8 +155,10 @@ class _Attempt:
         self._reported = set(study._storage.get_trial(trial._trial_id).intermediate_values)
         self._is_baseline = trial.user_attrs.get("role") == "baseline"
         self._extends: dict[str, Any] | None = trial.user_attrs.get(EXTENDS)
-        compared = any(name in trial.user_attrs for name in (REPEATS, ARM))  # at their ends
-        self._may_be_pruned = not (self._is_baseline or self._extends is not None or compared)
+        self._may_be_pruned = not (self._is_baseline or {ARM, EXTENDS, FINAL, REPEATS} & trial.user_attrs.keys())
+        self._is_member = lineage.is_final(trial)
+        self._images = images_of(trial, bench.dataset) or (bench.train, bench.validation)
+        self._judged: EpochMetrics | None = None  # of a member of the final stage
         self._epochs = lineage.total_epochs(trial, bench.config.budget.epochs)
         self._epochs_s: list[float] = []  # of this attempt
 
@@ -186,10 +191,13 @@ class _Attempt:
             "MACs": f"{trainer.network.macs:,}",
             "time": None if epoch_s is None else duration_text(recipe.training.epochs, epoch_s),
         }
-        name, note = run_name(self._origin, label, plain), trial_note(label, facts)
-        self._log.start(name, plain, tags, bench.inputs, metrics=constants, note=note)
+        name, note = run_name(self._origin, lineage.shown_label(trial, label), plain), trial_note(label, facts)
+        inputs = inputs_of(bench.inputs, self._images) if self._is_member else bench.inputs
+        self._log.start(name, plain, tags, inputs, metrics=constants, note=note)
         try:
             self._train(trainer, recipe)
+            if self._is_member:
+                self._judged = judge(trainer, self._images[1])
         except Diverged as error:
             return self._prune(trainer, f"diverged: {error}")
         except optuna.TrialPruned as error:
@@ -221,8 +229,9 @@ class _Attempt:
 
         def fresh() -> Trainer:
             seed = trial_seed(*lineage.seed_of(self._trial, bench.config.seed))
-            monitor = bench.config.metric
-            return build_trainer(recipe, seed, bench.train, bench.validation, monitor=monitor, shifted=bench.shifted)
+            train, validation = self._images
+            chosen_by, shifted = (None, None) if self._is_member else (validation, bench.shifted)
+            return build_trainer(recipe, seed, train, chosen_by, monitor=bench.config.metric, shifted=shifted)
 
         stages = lineage.stages_of(self._trial, bench.config.budget.epochs)
         trainer = checkpoints.resume(self._folder, fresh, bench.say, any_plan=len(stages) > 1)
@@ -241,7 +250,7 @@ class _Attempt:
             self._check()
             if snapshots.is_due(trainer):
                 identity = lineage.identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
-                snapshots.write_snapshot(self._folder, trainer, recipe, self._bench.validation, identity)
+                snapshots.write_snapshot(self._folder, trainer, recipe, self._images[1], identity)
             checkpoints.save(self._folder, trainer)
             self._record(metrics)
             now = time.monotonic()
@@ -266,6 +275,8 @@ class _Attempt:
         }
         self._log.epoch(metrics.epoch, known)  # which passes over what it knows
         value = self._value(metrics)
+        if self._is_member:  # how far it is must be known, for whoever goes on with it
+            value = getattr(metrics, reported(self._bench.config, self._trial))
         if value is not None and metrics.epoch not in self._reported:
             self._trial.report(value, metrics.epoch)
             self._reported.add(metrics.epoch)
@@ -289,16 +300,17 @@ class _Attempt:
         return TrialState.PRUNED
 
     def _complete(self, trainer: Trainer, recipe: Recipe) -> TrialState:
-        best = trainer.best_metrics
+        best = self._judged or trainer.best_metrics
         value = None if best is None else self._value(best)
         if value is None or not math.isfinite(value):
             raise RuntimeError(f"a trial must end with a finite {self._bench.config.metric}, but got {value}.")
         validated = len(self._bench.validation)
         figures = end_figures(trainer, self._bench.train, validated) if ARM in self._trial.user_attrs else {}
-        trainer.restore_best()
+        if not self._is_member:  # which has been judged by what it keeps
+            trainer.restore_best()
         self._check()
         identity = lineage.identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
-        names, digest = write_results(self._folder, trainer, recipe, self._bench.validation, identity)
+        names, digest = write_results(self._folder, trainer, recipe, self._images[1], identity)
         for name in names:
             self._log.artifact(name)
         self._trial.set_user_attr("weights_sha256", digest)
@@ -316,7 +328,7 @@ class _Attempt:
         self._check()
         write_history(self._folder, trainer.history)
         self._log.artifact("history.csv")
-        best = trainer.best_metrics
+        best = self._judged or trainer.best_metrics
         results: dict[str, float] = {
             "epochs_run": len(trainer.history),
             "seconds": round(sum(metrics.seconds for metrics in trainer.history), 3),

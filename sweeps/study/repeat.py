@@ -13,7 +13,7 @@ from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.claims import queue_lock
 from sweeps.study.enqueue import queue
-from sweeps.study.lineage import REPEATS, is_repeat, seed_of, stages_of
+from sweeps.study.lineage import REPEATS, is_final, is_repeat, seed_of, stages_of
 from sweeps.study.lookup import config_of, find_trial
 from sweeps.study.storage import origin_of
 
@@ -142,6 +142,8 @@ def _why_not(trial: FrozenTrial) -> str | None:
     if is_repeat(trial):
         known = trial.user_attrs.get(REPEATS)
         return f"{name} is one" + ("" if known is None or known["trial"] is None else f" of #{known['trial']:03d}")
+    if is_final(trial):
+        return f"{name} is a member of the final stage, which was trained on other images"
     if trial.state != TrialState.COMPLETE:
         return f"{name} is {trial.state.name}"
     if trial.value is None or not math.isfinite(trial.value):

@@ -1,4 +1,4 @@
-"""A study as its sampler and its pruner see it: without the trials that only repeat others."""
+"""A study as its sampler and its pruner see it: without the trials that were no part of the search."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, cast
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from sweeps.study.lineage import is_repeat
+from sweeps.study.lineage import is_final, is_repeat
 
 __all__ = ["searched"]
 
 
 def searched(study: Study) -> Study:
-    """Returns a study without its repeats.
+    """Returns a study without its repeats, and without the members of its final stage.
 
     They were chosen after the search had looked: five more of a point that was good once would draw a sampler there,
-    and a median of the best alone would stop whatever is new.
+    and a median of the best alone would stop whatever is new. What members report is of other images besides.
     """
     return cast(Study, _Searched(study))
 
@@ -40,4 +40,4 @@ class _Searched:
 
 
 def _first(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if not is_repeat(trial)]
+    return [trial for trial in trials if not (is_repeat(trial) or is_final(trial))]

@@ -20,13 +20,14 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("val_loss", "val_accuracy", "seconds", "peak_mb", "epoch_s", "epoch_s_estimate"), _NUMBER),
     **dict.fromkeys(("last_train_loss", "last_train_accuracy", "last_val_loss", "last_val_accuracy"), _NUMBER),
     **dict.fromkeys(("start_saturated", "start_overflow", "start_largest"), _NUMBER),
-    **dict.fromkeys(("overrides", "imported", "extends", "repeats", "arm", "snapshots"), dict),
+    **dict.fromkeys(("overrides", "imported", "extends", "repeats", "arm", "final", "snapshots"), dict),
 }
 _INNER: dict[str, dict[str, type]] = {
     "imported": {"study": str, "trial": int},
     "extends": {"trial": int, "total": int, "epochs": list},
     "repeats": {"trial": int, "seed": int},
     "arm": {"name": str, "seed": int},
+    "final": {"fold": int, "folds": int, "seed": int, "epochs": int},
 }
 
 

@@ -19,7 +19,7 @@ from sweeps.errors import StudyError
 from sweeps.study.augmented import same_choices
 from sweeps.study.grid import grid_points
 from sweeps.study.labels import bare_names
-from sweeps.study.lineage import ARM, BORN_IN, EXTENDS, IMPORTED, REPEATS, seed_of, seed_record
+from sweeps.study.lineage import ARM, BORN_IN, EXTENDS, FINAL, IMPORTED, REPEATS, seed_of, seed_record
 from sweeps.study.lookup import values_of
 from sweeps.study.sampler import distribution
 from sweeps.study.space import Space, Values
@@ -129,6 +129,8 @@ class Transfer:
         for name in (EXTENDS, REPEATS):
             if name in known:
                 known[name] = known[name] | {"trial": self.numbers.get(known[name]["trial"])}
+        if FINAL in known:
+            known[FINAL] = known[FINAL] | {"of": self.numbers.get(known[FINAL]["of"])}
         if (point := self._points.get(frozenset(params.items()))) is not None and not overrides:
             known["point"] = point
         return known
@@ -156,6 +158,7 @@ def bring_files(
     born_in: str,
     extends: int | None = None,
     repeats: int | None = None,
+    final_of: int | None = None,
 ) -> None:
     """Gives a trial that was added to a study what it left in the other study's folder, weights included.
 
@@ -171,6 +174,7 @@ def bring_files(
         born_in: the other study's name.
         extends: the number here of the trial that it went on with, if it did and that one is here too.
         repeats: the number here of the trial that it repeats, likewise.
+        final_of: the number here of the trial whose architecture it has, as a member of the final stage, likewise.
 
     Raises:
         OutputError: the disk cannot be written.
@@ -189,6 +193,7 @@ def bring_files(
         "imported": f"{born_in} #{origin:03d}",
         "extends": None if extends is None else str(extends),
         "repeats": None if repeats is None else str(repeats),
+        "final_of": None if final_of is None else str(final_of),
     }
     _bring_events(source / EVENTS, target, tags, origin, number)
 

@@ -10,6 +10,7 @@ from mnistnn.augment.translation import Translation
 from mnistnn.data.dataset import Split
 from mnistnn.types import UInt8s
 from sweeps.config import StudyConfig
+from sweeps.study.lineage import AnyTrial, is_final
 
 __all__ = ["OBJECTIVE", "reported", "shifted_images"]
 
@@ -21,8 +22,14 @@ _SHIFTED: Final = 0x51F7ED51
 _BLOCK: Final = 1000  # images at a time
 
 
-def reported(config: StudyConfig) -> str:
-    """Returns the name of what a trial reports to its study after each epoch: its metric, or the mean of two."""
+def reported(config: StudyConfig, trial: AnyTrial | None = None) -> str:
+    """Returns the name of what a trial reports to its study after each epoch: its metric, or the mean of two.
+
+    A member of the final stage is judged once, at its end; until then it reports how well it knows the images that it
+    learns from, so that it is known how far it is.
+    """
+    if trial is not None and is_final(trial):
+        return config.metric.replace("val_", "train_")
     return OBJECTIVE if config.validation_shift else config.metric
 
 

@@ -18,7 +18,7 @@ from sweeps.ensemble.predictions import load_predictions, load_val_probs
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.enqueue import text_of
-from sweeps.study.lineage import total_epochs
+from sweeps.study.lineage import fold_of, is_final, total_epochs
 from sweeps.study.lookup import config_of, find_trial, values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
@@ -229,7 +229,7 @@ def compare(study: optuna.Study, paths: StudyPaths, first: int, second: int) -> 
         second=sides[1],
         images=images,
         why_not=why_not,
-        picked_from=sum(trial.state == TrialState.COMPLETE for trial in current),
+        picked_from=sum(trial.state == TrialState.COMPLETE and not is_final(trial) for trial in current),
     )
 
 
@@ -259,6 +259,12 @@ def _on_images(trials: Sequence[FrozenTrial], paths: StudyPaths) -> tuple[Paired
                 f"#{origin_of(trial):03d} is {trial.state.name}, and only complete trials have predictions; the curves "
                 "are all there is"
             )
+    if fold_of(trials[0]) != fold_of(trials[1]):
+        who = " and ".join(f"#{origin_of(trial):03d}" for trial in trials)
+        return None, (
+            f"{who} predicted other images each, those that they were not trained on, so none is there to compare them "
+            "by"
+        )
     first, second = (
         Member(
             number=origin_of(trial),

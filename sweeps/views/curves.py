@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from mnistnn.npz import open_plain
+from sweeps.study.lineage import is_final
 
 __all__ = ["Curve", "curve_of", "sparkline"]
 
@@ -38,7 +39,7 @@ def curve_of(trial: FrozenTrial, folder: Path, metric: str) -> dict[str, Curve]:
                         curve[int(row["epoch"])] = float(row[name])
     except (OSError, ValueError, KeyError, TypeError, csv.Error):  # missing or damaged: the storage knows one curve
         curves = {"val_loss": {}, "val_accuracy": {}}
-    if not any(curves.values()):
+    if not any(curves.values()) and not is_final(trial):  # whose images nobody looks at before its end
         curves[metric] = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
     return curves
 

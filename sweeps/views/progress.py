@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.config.duration import clock
 from sweeps.study.budget import Tally
 from sweeps.study.forecast import duration_text
+from sweeps.study.lineage import is_final, member_text
 from sweeps.study.storage import origin_of
 from sweeps.views.screen import Screen, cut, is_live
 
@@ -240,6 +241,7 @@ def trial_line(trial: FrozenTrial, *, is_best: bool = False, width: int | None =
     effort = f"{epochs:>3} epoch{'s' if epochs != 1 else ' '} {clock(attributes.get('seconds', 0.0)):>6}"
     head = f"{number}  {figures(trial):<{_FIGURES_WIDTH}} {effort}  "
     tail = f"  · {attributes.get('reason', 'pruned')}" if trial.state == TrialState.PRUNED else ""
+    tail += f"  · {member_text(trial)}" if is_final(trial) else ""
     tail += "  ← best so far" if is_best else ""
     if width is None or len(head) + len(label) + len(tail) <= width:
         return f"{head}{label}{tail}"
@@ -257,7 +259,8 @@ def figures(trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
     if "val_loss" not in attributes:
         return f"{trial.value:.4f}" if trial.value is not None else ""
-    return f"val loss {attributes['val_loss']:.4f}, {100 * attributes['val_accuracy']:.2f} %"
+    loss = "oof loss" if is_final(trial) else "val loss"  # out of fold: of the images that it left out
+    return f"{loss} {attributes['val_loss']:.4f}, {100 * attributes['val_accuracy']:.2f} %"
 
 
 def _to_stderr(line: str) -> None:

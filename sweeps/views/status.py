@@ -135,6 +135,7 @@ class StudyStatus:
                 "left_s": self.left_s,
             },
             "counts": {name: getattr(tally, name) for name in ("complete", "pruned", "failed", "running", "waiting")},
+            "final": None if self.budget.final is None else self._final(),
             "best": best
             and {
                 "trial": origin_of(best),
@@ -146,6 +147,17 @@ class StudyStatus:
             "workers": [_named(asdict(each.trial)) | {"pid": each.pid, "where": each.where} for each in self.workers],
             "queue": [{"trial": each.number, "from": each.origin, "epoch": each.epoch} for each in self.queue],
             "undelivered": self.undelivered,
+        }
+
+    def _final(self) -> dict[str, Any]:
+        final, tally = self.budget.final, self.tally
+        assert final is not None  # for mypy: who asks has looked
+        return {
+            "complete": tally.members_complete,
+            "running": tally.members_running,
+            "waiting": tally.members_waiting,
+            "members": final.members,
+            "begins_s": self.budget.search_s,
         }
 
     def text(self, width: int | None = None) -> str:
@@ -170,6 +182,8 @@ class StudyStatus:
         counts = [f"{tally.complete} complete", f"{tally.pruned} pruned"]
         counts += [f"{tally.failed} failed"] if tally.failed else []
         yield "trials", [", ".join([*counts, f"{tally.running} running", f"{tally.waiting} waiting"])]
+        if budget.final is not None:
+            yield "final", [self._final_text()]
         if self.best is not None:
             yield (
                 "best",
@@ -188,6 +202,18 @@ class StudyStatus:
         if self.undelivered:
             yield "mlflow", [waiting_events(self.undelivered)]
 
+    def _final_text(self) -> str:
+        tally, budget = self.tally, self.budget
+        begun = tally.members + tally.members_running + tally.members_waiting
+        if not begun:
+            after = "the search" if budget.search_s is None else f"{clock(budget.search_s)} of search"
+            return f"follows after {after}"
+        most = budget.final.members if budget.final is not None else None
+        counts = [f"{tally.members_complete}{'' if most is None else f' of {most}'} members complete"]
+        counts += [f"{tally.members_running} running"] if tally.members_running else []
+        counts += [f"{tally.members_waiting} waiting"] if tally.members_waiting else []
+        return ", ".join(counts)
+
 
 class StudyView:
     """Looks at a study again and again, as others go on with it.
@@ -200,8 +226,7 @@ class StudyView:
     def __init__(self, study: optuna.Study, paths: StudyPaths) -> None:
         self._study, self._paths = study, paths
         self.config: StudyConfig = config_of(study)
-        budget = self.config.budget
-        self._budget = Budget(budget.trials, budget.time_s, queued_only=self.config.is_queued)
+        self._budget = Budget.of(self.config)
         self._outlook: Outlook | None = None
 
     def look(self) -> StudyStatus:
@@ -238,7 +263,7 @@ class StudyView:
     def _left_s(self, tally: Tally, elapsed_s: float) -> float | None:
         """Returns the time that is left, or how long the other trials take by the pace so far."""
         left = [] if self._budget.time_s is None else [max(0.0, self._budget.time_s - elapsed_s)]
-        if self._budget.trials is not None and tally.finished:
+        if self._budget.trials is not None and tally.finished and self._budget.final is None:
             left.append(max(0, self._budget.trials - tally.finished) * elapsed_s / tally.finished)
         return min(left, default=None)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from mnistnn.files import atomic_write
-from sweeps.study.lineage import ARM, EXTENDS, IMPORTED, REPEATS
+from sweeps.study.lineage import ARM, EXTENDS, IMPORTED, REPEATS, is_final, member_text
 from sweeps.study.storage import origin_of
 from sweeps.study.validation import OBJECTIVE
 from sweeps.views.screen import cut
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     import optuna
     import pandas
 
-__all__ = ["LAYOUTS", "render", "render_best", "role_of", "source_of", "to_json", "trials_frame", "write_csv"]
+__all__ = [
+    "LAYOUTS",
+    "final_numbers",
+    "render",
+    "render_best",
+    "role_of",
+    "source_of",
+    "to_json",
+    "trials_frame",
+    "write_csv",
+]
 
 # What a user attribute is called in the table.
 _RESULTS = {
@@ -122,10 +132,26 @@ def render(frame: pandas.DataFrame, width: int | None = None) -> str:
 
 
 def render_best(study: optuna.Study, most: int = 5, width: int | None = None) -> str:
-    """Returns the table of the best trials that are complete; an empty text while there are none."""
+    """Returns the table of the best complete trials of the search, and one of the members of its final stage, if any.
+
+    Args:
+        study: the study.
+        most: how many of the search to list.
+        width: as in `render`.
+
+    Returns:
+        The tables; an empty text while there is nothing for them.
+    """
     frame = trials_frame(study)
-    best = frame[frame["state"] == TrialState.COMPLETE.name].head(most)
-    return "" if best.empty else render(best, width)
+    complete = frame[frame["state"] == TrialState.COMPLETE.name]
+    members = complete["trial"].isin(final_numbers(study))
+    tables = [render(each, width) for each in (complete[~members].head(most), complete[members]) if not each.empty]
+    return "\n\nfinal stage, each judged by the images that it left out\n\n".join(tables)
+
+
+def final_numbers(study: optuna.Study) -> set[int]:
+    """Returns the numbers of the members of a study's final stage."""
+    return {origin_of(trial) for trial in study.get_trials(deepcopy=False) if is_final(trial)}
 
 
 def _fit(columns: dict[str, list[str]], width: int) -> None:
@@ -166,6 +192,8 @@ def write_csv(frame: pandas.DataFrame, path: Path) -> None:
 def source_of(trial: FrozenTrial) -> str:
     """Returns what a trial comes from where that is not the sampler: another trial, another study, or somebody."""
     attributes = trial.user_attrs
+    if is_final(trial):
+        return member_text(trial)
     if imported := attributes.get(IMPORTED):
         return f"fork of {imported['study']} #{imported['trial']:03d}"
     if extends := attributes.get(EXTENDS):

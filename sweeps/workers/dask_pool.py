@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,12 @@ class DaskPool:
         left_s: Callable[[], float | None] = lambda: None,
         scheduler: str | None = None,
     ) -> None:
-        self._order = order
         self._folder = folder.absolute()
         self._say = say
         self._left_s = left_s
         self._cluster = DaskCluster(scheduler)
         self.count = count or (scheduler and sum(self._cluster.threads().values())) or usable_cores()
+        self._order = replace(order, workers=self.count)
         self._name = f"sweeps-{order.study}-{uuid.uuid4().hex[:8]}"
         self._own = self._folder / "dask"
         self._token = self._own / self._name

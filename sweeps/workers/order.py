@@ -33,6 +33,7 @@ class Order:
         most: how many trials may have ended when this call ends.
         only: the trials that this call is about, by the numbers that they began under; None: all.
         left_s: how long until its budget in time is used up, from when the order is read; None sets no limit.
+        workers: how many are started with this order.
         parent: the process that started the worker; when it is gone, the worker leaves. None: nobody did.
         tags: of every run.
         inputs: the data sets, for every run.
@@ -48,6 +49,7 @@ class Order:
     most: int | None = None
     only: list[int] | None = None
     left_s: float | None = None
+    workers: int = 1
     parent: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
     inputs: list[dict[str, Any]] = field(default_factory=list)

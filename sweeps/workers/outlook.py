@@ -13,7 +13,7 @@ from sweeps.config.duration import clock
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import Budget, Clock, Tally
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE
-from sweeps.study.lineage import total_epochs
+from sweeps.study.lineage import is_final, shown_label, total_epochs
 from sweeps.study.storage import origin_of
 from sweeps.tracking.tail import EpochTail
 from sweeps.views.progress import RunningTrial
@@ -83,6 +83,8 @@ class Outlook:
             left.append(time_left)
         only, tally = self._budget.only, self.tally
         total, ended = (self._budget.total(tally), tally.finished) if only is None else (len(only), tally.ended)
+        if self._budget.final is not None:  # whose members take longer than the trials that the pace is of
+            total = None
         done = ended - self._ended_before
         if total is not None and done:
             left.append((total - ended) * self._clock.call_s / done)
@@ -111,7 +113,7 @@ class Outlook:
             left_s = max(0.0, (epochs - done) * epoch_s - (time.monotonic() - since))
         return RunningTrial(
             number=origin_of(trial),
-            label=trial.user_attrs["label"],
+            label=shown_label(trial, trial.user_attrs["label"]),
             epochs=epochs,
             done=done,
             epoch_s=epoch_s,
@@ -162,8 +164,8 @@ class Outlook:
                 self._marks[number] = done, since
 
     def _is_better(self, trial: FrozenTrial) -> bool:
-        if trial.state != TrialState.COMPLETE or trial.value is None:
-            return False
+        if trial.state != TrialState.COMPLETE or trial.value is None or is_final(trial):
+            return False  # a member of the final stage saw more images, and is judged by others
         if self.best is None or self.best.value is None:
             return True
         if self._study.direction == StudyDirection.MAXIMIZE:

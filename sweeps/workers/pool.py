@@ -117,4 +117,4 @@ class Pool:
                 worker.process.send_signal(number)
 
     def _spawn(self, log: Path, mode: str) -> subprocess.Popen[bytes]:
-        return spawn_worker(replace(self._order, left_s=self._left_s()), log, mode)
+        return spawn_worker(replace(self._order, left_s=self._left_s(), workers=self.count), log, mode)

@@ -21,6 +21,7 @@ class RunSummary:
         pruned: trials that were ended early, as they were worse than others or diverged.
         failed: trials that failed for good.
         waiting: trials that the next run goes on with.
+        members: of the complete ones, how many are members of the final stage.
         best_number: the best trial; None while none is complete.
         best_value: its value.
         best_val_accuracy: its validation accuracy.
@@ -37,6 +38,7 @@ class RunSummary:
     pruned: int
     failed: int
     waiting: int
+    members: int = 0
     best_number: int | None
     best_value: float | None
     best_val_accuracy: float | None
@@ -61,6 +63,8 @@ class RunSummary:
 
     def __str__(self) -> str:
         counts = [f"{self.complete} trial{'s' if self.complete != 1 else ''} complete", f"{self.pruned} pruned"]
+        if self.members:
+            counts[0] += f", {self.members} of them member{'s' if self.members != 1 else ''} of the final stage"
         counts += [f"{self.failed} failed"] if self.failed else []
         counts += [f"{self.waiting} waiting for the next run"] if self.waiting else []
         lines = [f"study {self.study}: {', '.join(counts)}, in {clock(self.total_s)}"]

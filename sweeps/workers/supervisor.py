@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,6 +33,7 @@ from sweeps.workers.keeper import Keeper
 from sweeps.workers.order import Order
 from sweeps.workers.outlook import Outlook
 from sweeps.workers.signals import caught
+from sweeps.workers.stages import describe_final, limits_text, why_left
 from sweeps.workers.summary import RunSummary
 
 __all__ = ["Finish", "RunSummary", "run_study"]
@@ -112,12 +113,8 @@ def run_study(
         else:
             study = open_study(config, storage, dataset.digest, paths)
         bind_folder(study, paths)
-        whole = Budget(
-            config.budget.trials,
-            config.budget.time_s,
-            queued_only=config.is_queued,
-            most=None if trials is None else Tally.of(study.get_trials(deepcopy=False)).ended + trials,
-        )
+        ended = Tally.of(study.get_trials(deepcopy=False)).ended
+        whole = Budget.of(config, None if trials is None else ended + trials)
         budget = whole.narrowed(None if choose is None else choose(study))
         order = Order.of(
             config,
@@ -169,6 +166,7 @@ class _Run:
     keeper: Keeper
     finish: Finish | None
     signals: list[int] = field(default_factory=list)
+    has_said_plan: bool = False  # of the final stage
 
     def go(self) -> RunSummary:
         """Returns how the study stands afterwards."""
@@ -226,11 +224,12 @@ class _Run:
                 return "failure"
             if not alive:
                 left_s = self.budget.left_s(self.time_of.total_s)
+                why = why_left(self.budget.final, outlook.tally, left_s)
                 if left_s is not None and not self.pool.failed:  # each left when nothing more would have come far
-                    self.progress.note(f"the last {clock(left_s)} are too short for another trial.")
+                    self.progress.note(why)
                     self.time_of.write_off(left_s)
                     return "budget"
-                for line in self.pool.failed or ["all workers have left before the budget was used up."]:
+                for line in self.pool.failed or [why]:
                     self.progress.warn(line)
                 return "failure"
             if now - saved >= _SAVE_S:
@@ -275,6 +274,10 @@ class _Run:
             best = trial if is_best else best
         if best is not None:  # the last of them: they share one point of the study's curve
             self.keeper.best(outlook.tally, best)
+        if outlook.tally.members_running and not self.has_said_plan:
+            self.has_said_plan = True
+            order, left_s = replace(self.order, workers=self.pool.count), self.budget.left_s(self.time_of.total_s)
+            self.progress.note(describe_final(self.config, self.study, self.root, order, left_s))
         self.progress.update(
             outlook.tally, outlook.best, share=outlook.share, left_s=outlook.left_s, running=outlook.running
         )
@@ -285,9 +288,9 @@ class _Run:
             [f"{self.budget.trials if only is None else len(only)} trials"] if self.budget.trials is not None else []
         )
         limits += [clock(self.budget.time_s)] if self.budget.time_s is not None else []
-        count = self.pool.count
+        count, stages = self.pool.count, limits_text(self.budget.final)
         self.progress.note(
-            f"study {self.config.name!r}: {' or '.join(limits) or self.config.ablation() or 'its whole grid'}, "
+            f"study {self.config.name!r}: {' or '.join(limits) or self.config.ablation() or 'its whole grid'}{stages}, "
             f"{count} worker{'s' if count > 1 else ''}"
             + ("" if outlook.is_new else f"; goes on after {outlook.standing}")
         )
@@ -317,6 +320,7 @@ class _Run:
             pruned=tally.pruned,
             failed=tally.failed,
             waiting=tally.waiting,
+            members=tally.members_complete,
             best_number=None if best is None else origin_of(best),
             best_value=None if best is None else best.value,
             best_val_accuracy=None if best is None else best.user_attrs.get("val_accuracy"),

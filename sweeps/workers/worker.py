@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sweeps.workers.order import Order
@@ -76,6 +77,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     from sweeps.paths import Paths
     from sweeps.study.budget import Budget
     from sweeps.study.claims import OutOfTime, Superseded, claim
+    from sweeps.study.final import FinalStage
     from sweeps.study.forecast import Forecast
     from sweeps.study.liveness import Heartbeat
     from sweeps.study.objective import Bench, run_trial
@@ -103,12 +105,17 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         heartbeat_s=order.heartbeat_s,
     )
     left_s = None if order.left_s is None else order.left_s - (time.monotonic() - read)
-    forecast = Forecast(config, space, len(train), left_s)
+    stage = config.final if order.only is None else None
+    search_s = left_s if left_s is None or stage is None else left_s - (stage.time_s or 0.0)
+    forecast = Forecast(config, space, len(train), search_s)
+    images = len(dataset.train_labels)
+    final = None if stage is None else FinalStage(config, forecast, study_paths, images, left_s, order.workers)
     bench = Bench(
         config=config,
         space=space,
         train=train,
         validation=validation,
+        dataset=dataset,
         paths=study_paths,
         tags=order.tags,
         inputs=order.inputs,
@@ -118,12 +125,12 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         shifted=shifted_images(validation, config.validation_shift, config.seed),
     )
     # The parent keeps the time, and stops what still runs when it is up.
-    budget = Budget(order.trials, queued_only=config.is_queued, most=order.most).narrowed(order.only)
+    budget = replace(Budget.of(config, order.most), trials=order.trials).narrowed(order.only)
     while not stop():
         for number in recover(study, study_paths):  # of workers on other machines too, whose parents nobody may start
             say(f"trial {number} was left behind by a worker that died, and is queued again")
         try:
-            claimed = claim(study, study_paths, budget, forecast)
+            claimed = claim(study, study_paths, budget, forecast, final)
         except OutOfTime:
             return
         if claimed is None:

@@ -67,6 +67,7 @@ def make_bench(
         "space": Space(config),
         "train": train,
         "validation": validation,
+        "dataset": dataset,
         "paths": paths_of(config, root),
         "tags": {"study": config.name},
         "inputs": [],

@@ -124,6 +124,8 @@ def test_another_pruner_does_not_inherit_the_options_of_the_files() -> None:
         ("search.augment=3", "search.augment must be names or tables of them, but got 3"),
         ("sampler.type=grid", "search.dropout must be a list or have a step for the sampler 'grid'"),
         ("budget.epochs.x=3", "budget.epochs must be a table, but is 3"),
+        ("final.tops=2", "final.tops is not a key of a study; did you mean 'top'?"),
+        ("final.folds=1", "final.folds must be greater than or equal to 2, but got 1"),
         ("budget.epochs", "--set must be like"),
         ("=3", "--set must be like"),
         ("epochs=3", "--set must be like"),
@@ -144,6 +146,7 @@ def test_a_bad_value_is_one_line_that_names_it(override: str, message: str) -> N
         ("", "studies/mine.toml: budget must be given"),
         ("[budget]\nepochs = 2\n", "studies/mine.toml: budget must say when the study ends"),
         ("[budget]\ntrials = 2\n", "studies/mine.toml: budget.epochs must be given"),
+        ("final = 3\n" + TINY, "studies/mine.toml: final must be a table, but got 3; write it as [final]."),
         ("budget = 3\n", "studies/mine.toml: budget must be a table, but got 3"),
         ("[budget\n", "studies/mine.toml: must be TOML, but:"),
         ("a = " + "[" * 5000, "studies/mine.toml: must be TOML, but:"),
@@ -161,6 +164,39 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, message
         load_study("mine", root=tmp_path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_final_stage_has_a_beginning_and_an_end() -> None:
+    def final(budget: dict[str, Any], **keys: Any) -> StudyConfig:
+        return small(budget={"epochs": 2} | budget, final=keys)
+
+    timed = final({"time": "2h"}, time="75m")
+    assert timed.final is not None
+    assert (timed.final.time_s, timed.final.top, timed.final.epochs, timed.final.folds) == (4500.0, 3, 14, 10)
+    assert StudyConfig.from_dict(timed.to_dict()) == timed
+    assert final({"trials": 3}, members=4).final is not None
+    assert small().final is None
+    assert small().hash == small(final=None).hash
+    assert "final" not in small().to_dict()
+    for budget, keys, message in (
+        (
+            {"time": "2h"},
+            {"time": "2h"},
+            "final.time must be less than budget.time, of which it is a part, but got 2:0",
+        ),
+        ({"time": "2h"}, {"members": 3}, 'final must say what part of budget.time .* like time = "1h"'),
+        ({"trials": 3}, {}, "final must say how many members the final stage has"),
+        ({"trials": 3}, {"time": "5m"}, "final.time must be a part of budget.time, but there is none"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            final(budget, **keys)
+
+
+def test_a_final_stage_may_change_once_a_study_has_trials() -> None:
+    given = {"budget": {"time": "2h", "epochs": 2}}
+    one, other = (small(**given, final={"time": time}) for time in ("20m", "30m"))
+    assert one.space_hash == other.space_hash == small(**given).space_hash
+    assert one.hash != other.hash
 
 
 @pytest.mark.parametrize("name", ["", "mein", "../mine", "a\0b", "studies", "no/such.toml", "/etc", "mine\n"])

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from sweeps.errors import StudyError
-from sweeps.study.lineage import EXTENDS, REPEATS
+from sweeps.study.lineage import EXTENDS, FINAL, REPEATS
 from sweeps.study.storage import origin_of
 
 __all__ = ["Snapshot"]
@@ -155,6 +155,17 @@ def _check(snapshot: Snapshot) -> None:
         repeats = trial.user_attrs.get(REPEATS, {"trial": None})
         if repeats["trial"] is not None and (type(repeats["trial"]) is not int or repeats["trial"] < 0):
             raise ValueError("what a trial repeats")
+        final = trial.user_attrs.get(FINAL)
+        if final is not None and not _is_member(final):
+            raise ValueError("what a trial is a member of")
+
+
+def _is_member(final: Any) -> bool:
+    """Says whether a trial's attribute is such as a member of the final stage has."""
+    of, *counts = (final[name] for name in ("of", "fold", "folds", "seed", "epochs"))
+    if not all(type(each) is int and each >= 0 for each in [*counts, 0 if of is None else of]):
+        return False
+    return bool(1 <= final["fold"] <= final["folds"] and final["epochs"] >= 1)
 
 
 class _Lines(BaseJournalBackend):

@@ -22,6 +22,7 @@ from sweeps.care.doctor.told import lines_of
 from sweeps.errors import StudyError
 from sweeps.study.forecast import EPOCH_S_ESTIMATE
 from sweeps.study.labels import run_name
+from sweeps.study.lineage import kin_tags, shown_label, total_epochs
 from sweeps.study.space import Space
 from sweeps.study.validation import reported
 from sweeps.tracking.cursor import CURSOR, Cursor
@@ -122,10 +123,10 @@ class _Record:
         label, params = str(attrs.get("label") or ""), self._params()
         name = f"#{number:03d} {label}".strip()
         if label and "learning_rate" in params and "optimizer" in params:
-            name = run_name(int(number or 0), label, params)
+            name = run_name(int(number or 0), shown_label(self.trial, label), params)
         metrics = {"trial_number": number, "params_count": attrs.get("params"), "macs": attrs.get("macs")}
         metrics[EPOCH_S_ESTIMATE] = attrs.get(EPOCH_S_ESTIMATE)
-        tags = common["tags"] | {"trial": str(number)}
+        tags = common["tags"] | {"trial": str(number)} | kin_tags(self.trial)
         if attrs.get("role") == "baseline":
             tags["baseline"] = str(attrs.get("preset") or "baseline")
         return event | {
@@ -202,7 +203,8 @@ class _Record:
         config = self.scene.known_config()
         space = Space(config)
         try:
-            return space.plain(space.values(self.trial.params, self.trial.user_attrs.get("overrides", {})))
+            values = space.values(self.trial.params, self.trial.user_attrs.get("overrides", {}))
+            return space.plain(values, total_epochs(self.trial, config.budget.epochs))
         except (InputError, KeyError, ValueError, TypeError):  # it failed before all were chosen
             return dict(self.trial.params)
 
@@ -213,7 +215,7 @@ class _Record:
             for line, _ in lines_of(folder / EVENTS):
                 event = parse(line)
                 if event is not None and event["kind"] == "start":
-                    own = {name: value for name, value in event["tags"].items() if name not in ("trial", "baseline")}
+                    own = {name: value for name, value in event["tags"].items() if name not in _OWN_TAGS}
                     return {"tags": own, "inputs": event["inputs"]}
         return {"tags": {"study": self.scene.config.name}, "inputs": []}
 
@@ -229,7 +231,7 @@ class _Record:
         except (OSError, ValueError, TypeError, KeyError, csv.Error):
             pass
         for step, value in self.trial.intermediate_values.items():
-            found.setdefault(step, {reported(self.scene.config): float(value)})
+            found.setdefault(step, {reported(self.scene.config, self.trial): float(value)})
         return found
 
     @property
@@ -244,6 +246,7 @@ class _Record:
         return min(time_ms, int(events[at]["time_ms"])) if at < len(events) else time_ms
 
 
+_OWN_TAGS = ("trial", "baseline", "extends", "repeats", "repeat_seed", "stage", "final_of", "fold")  # one trial's
 _LATER = ("artifact", "end")  # come behind a trial's epochs
 
 

@@ -22,6 +22,7 @@ from sweeps.provenance import changes
 from sweeps.study import snapshots
 from sweeps.study.checkpoints import FINAL
 from sweeps.study.lineage import train_stages
+from sweeps.study.member import judge
 from sweeps.study.objective import build_trainer
 from sweeps.study.results import write_results
 from sweeps.study.storage import load_study
@@ -103,9 +104,13 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
     from threadpoolctl import threadpool_limits
     from tqdm import tqdm
 
-    train, validation = dataset.split(record.split_seed)
-    shifted = shifted_images(validation, record.validation_shift, record.split_seed)
-    trainer = build_trainer(record.recipe, record.seed, train, validation, monitor=record.monitor, shifted=shifted)
+    if record.fold is None:
+        train, validation = dataset.split(record.split_seed)
+        shifted = shifted_images(validation, record.validation_shift, record.split_seed)
+    else:  # no epoch is chosen by the images that it left out
+        (train, validation), shifted = dataset.fold(*record.fold), None
+    chosen_by = validation if record.fold is None else None
+    trainer = build_trainer(record.recipe, record.seed, train, chosen_by, monitor=record.monitor, shifted=shifted)
     epochs = train_stages(trainer, record.stages)
     diverged = ""
     hidden = None if progress else True  # None: tqdm itself looks for the terminal
@@ -121,11 +126,14 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
                     save_checkpoint(folder / FINAL, trainer)
                 if metrics.epoch >= record.epochs + record.has_diverged:  # that was within the next epoch
                     break
+            if record.fold is not None:
+                judge(trainer, validation)
         except Diverged as error:
             diverged = f"{DIVERGED}{error}"
         digest = None
         if record.weights_sha256 is not None and not diverged:
-            trainer.restore_best()
+            if record.fold is None:
+                trainer.restore_best()
             _, digest = write_results(folder, trainer, record.recipe, validation, record.identity)
     return _Outcome(trainer.history, digest, diverged)
 

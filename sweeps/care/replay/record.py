@@ -19,7 +19,16 @@ from mnistnn.recipe import Recipe
 from sweeps.config import StudyConfig
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
-from sweeps.study.lineage import IMPORTED, Stage, identity_of, seed_of, stages_of, total_epochs, trial_seed
+from sweeps.study.lineage import (
+    IMPORTED,
+    Stage,
+    fold_of,
+    identity_of,
+    seed_of,
+    stages_of,
+    total_epochs,
+    trial_seed,
+)
 from sweeps.study.lookup import config_of, find_trial, values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
@@ -77,6 +86,7 @@ class Record:
         epochs: how many whole epochs it had.
         seed: what everything random in it derives from.
         split_seed: what the images were parted by.
+        fold: of a member of the final stage, which part of all images it left out, of how many, dealt by which seed.
         monitor: by which metric its best epoch was chosen.
         validation_shift: by how much the validation images were moved that it was judged by too.
         identity: what the header of its weights says besides.
@@ -97,6 +107,7 @@ class Record:
     epochs: int
     seed: np.random.SeedSequence
     split_seed: int
+    fold: tuple[int, int, int] | None
     monitor: str
     validation_shift: int
     identity: dict[str, Any]
@@ -145,11 +156,12 @@ def read_record(study: optuna.Study, paths: StudyPaths, number: int) -> Record:
         epochs=int(attributes.get("epochs_run", max(trial.intermediate_values, default=0))),
         seed=trial_seed(*seed_of(trial, config.seed)),
         split_seed=config.seed if imported is None else int(imported["seed"]),
+        fold=fold_of(trial),
         monitor=config.metric,
         validation_shift=config.validation_shift,
         identity=identity_of(trial, config.name, config.seed),
         weights_sha256=digest if state == "COMPLETE" else None,
-        curve=[*_reported(trial, reported(config)), *_logged(folder), *_history(folder)],
+        curve=[*_reported(trial, reported(config, trial)), *_logged(folder), *_history(folder)],
         made_by=_made_by(folder),
         data_digest=study.user_attrs.get("data_digest"),
         folder=folder,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.study.labels import bare_names
+from sweeps.study.lineage import is_final
 from sweeps.study.storage import origin_of
 from sweeps.study.validation import OBJECTIVE
 from sweeps.tracking.events import EVENTS, parse
@@ -97,7 +98,8 @@ class StudyFacts:
         metric: what its trials are judged by.
         shifted: whether that is the mean on plain and on shifted images.
         maximise: whether more of it is better.
-        trials: by their numbers; each once, whatever its attempts.
+        trials: those of the search, by their numbers; each once, whatever its attempts.
+        members: those of its final stage, likewise.
         parameters: what was searched, in the order in which it is asked for.
     """
 
@@ -107,6 +109,7 @@ class StudyFacts:
     maximise: bool
     trials: tuple[TrialFacts, ...]
     parameters: tuple[Parameter, ...]
+    members: tuple[TrialFacts, ...] = ()
 
     def of(self, *states: str) -> list[TrialFacts]:
         """Returns the trials in these states that have a value."""
@@ -153,16 +156,20 @@ def gather(study: optuna.Study, paths: StudyPaths | None = None) -> StudyFacts:
     config = study.user_attrs.get("config") or {}
     default = "val_accuracy" if maximise else "val_loss"
     metric = str(config.get("study", {}).get("metric", default))
+    trials = {
+        number: _trial(number, trial, earlier[number], paths, names, bare, metric)
+        for number, trial in sorted(current.items())
+    }
+    members = {number for number, trial in current.items() if is_final(trial)}
+    searched = [trial for number, trial in current.items() if number not in members]
     return StudyFacts(
         name=study.study_name,
         metric=metric,
         shifted=bool(config.get("study", {}).get("validation_shift")),
         maximise=maximise,
-        trials=tuple(
-            _trial(number, trial, earlier[number], paths, names, bare, metric)
-            for number, trial in sorted(current.items())
-        ),
-        parameters=tuple(searched_parameters(current.values(), bare)),
+        trials=tuple(facts for number, facts in trials.items() if number not in members),
+        parameters=tuple(searched_parameters(searched, bare)),
+        members=tuple(facts for number, facts in trials.items() if number in members),
     )
 
 

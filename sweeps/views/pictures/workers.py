@@ -57,7 +57,7 @@ def draw_workers(facts: StudyFacts) -> Figure:
     Raises:
         NothingToDraw: no trial has begun.
     """
-    spans = [(trial.number, i, span) for trial in facts.trials for i, span in enumerate(trial.spans)]
+    spans = [(trial.number, i, span) for trial in (*facts.trials, *facts.members) for i, span in enumerate(trial.spans)]
     if not spans:
         raise NothingToDraw("no trial has begun yet.")
     spans.sort(key=lambda each: (each[2].start, each[0]))

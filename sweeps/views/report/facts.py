@@ -35,6 +35,8 @@ class Effort:
         budget_trials: how many trials the study may have; None for any number.
         budget_s: how long it may take; None for any time.
         counted: trials that count towards the budget.
+        members: of the complete trials, how many are members of the final stage.
+        final_s: what that has of the budget's time; None for none.
         epochs_each: how many epochs a trial shall have.
         epochs_saved: those that pruned trials did not train.
         seconds_saved: what they would have taken, at each trial's own pace.
@@ -55,6 +57,8 @@ class Effort:
     budget_trials: int | None
     budget_s: float | None
     counted: int
+    members: int
+    final_s: float | None
     epochs_each: int
     epochs_saved: int
     seconds_saved: float

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.lineage import is_repeat
+from sweeps.study.lineage import is_final, is_repeat
 from sweeps.study.lookup import config_of, find_trial, values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
@@ -41,10 +41,11 @@ def gather_facts(study: optuna.Study, paths: StudyPaths, root: Path, *, journal:
     attempts = study.get_trials(deepcopy=False)
     trials = read_trials(attempts, config)
     repeats = {origin_of(attempt) for attempt in attempts if is_repeat(attempt)}
-    ranked = [trial for trial in trials if trial.state == "complete" and trial.number not in repeats]
+    members = {origin_of(attempt) for attempt in attempts if is_final(attempt)}
+    ranked = [trial for trial in trials if trial.state == "complete" and trial.number not in repeats | members]
     by_loss = sorted(
         (trial for trial in trials if trial.state == "complete" and trial.val_loss is not None),
-        key=lambda trial: (trial.val_loss or 0.0, trial.number),
+        key=lambda trial: (trial.number not in members, trial.val_loss or 0.0, trial.number),  # as `ensemble` has it
     )
     ensemble, no_ensemble = read_ensemble(paths, by_loss)
     origins = read_origins(config, paths, trials, study.user_attrs, root=root, journal=journal)

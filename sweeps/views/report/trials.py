@@ -81,7 +81,7 @@ def sum_up(
     counts = {state: sum(trial.state == state for trial in trials) for state in _ORDER}
     pruned = [trial for trial in trials if trial.state == "pruned"]
     saved = [(max(0, trial.planned - trial.epochs), trial.epoch_s or 0.0) for trial in pruned]
-    begun = sum(not attempt.user_attrs.get("withdrawn") for attempt in attempts)
+    begun, tally = sum(not attempt.user_attrs.get("withdrawn") for attempt in attempts), Tally.of(attempts)
     return Effort(
         **counts,
         attempts=begun - counts["waiting"],
@@ -91,7 +91,9 @@ def sum_up(
         elapsed_s=_number(elapsed_s),
         budget_trials=config.budget.trials,
         budget_s=config.budget.time_s,
-        counted=Tally.of(attempts).finished,
+        counted=tally.finished,
+        members=tally.members_complete,
+        final_s=None if config.final is None else config.final.time_s,
         epochs_each=config.budget.epochs,
         epochs_saved=sum(epochs for epochs, _ in saved),
         seconds_saved=sum(epochs * epoch_s for epochs, epoch_s in saved),

@@ -67,6 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> Home:
         space=Space(config),
         train=train,
         validation=validation,
+        dataset=sample,
         paths=paths,
         tags={"study": config.name},
         inputs=[],
