@@ -40,5 +40,5 @@ main.add_section(
     studies.ui,
     pages.dashboard,
 )
-main.add_section("Contest", contest.ensemble, contest.submit, contest.verify, pages.serve)
+main.add_section("Contest", contest.ensemble, contest.robustness, contest.submit, contest.verify, pages.serve)
 main.add_section("Care", care.doctor, care.replay, care.export, care.import_, care.clean, completion.completion)

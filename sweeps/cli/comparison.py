@@ -128,7 +128,7 @@ def ablation(
     from sweeps.study.storage import load_study
     from sweeps.views.ablation import SHOWN, compare_arms
     from sweeps.views.ablation_page import render_page, write_page
-    from sweeps.views.report.logged import keep_and_log
+    from sweeps.views.logged import keep_and_log
 
     name, root, log = read_study(study).name, project_root(), log_to(quiet)
     paths = Paths(root).study(name)
@@ -139,7 +139,7 @@ def ablation(
         log(f"{output} was written" + (f": {marks} table{'s' if marks > 1 else ''} anew" if marks else ""))
     page = render_page(found)
     where: dict[str, Any] = {"root": root, "tracking_uri": tracking_uri, "echo": log}
-    unlogged = keep_and_log(page, name, paths, file_name="ablation.md", **where)
+    unlogged = keep_and_log({"ablation.md": page.encode()}, name, paths, **where)
     if unlogged:
         log(f"warning: MLflow does not have the table yet: {unlogged}.")
     show_as(text, found.to_dict(), as_json)

@@ -18,7 +18,7 @@ from sweeps.paths import Paths, project_root
 if TYPE_CHECKING:
     from sweeps.ensemble.record import EnsembleReport
 
-__all__ = ["ensemble", "submit", "verify"]
+__all__ = ["ensemble", "robustness", "submit", "verify"]
 
 
 def _members(ctx: click.Context, param: click.Parameter, value: str | None) -> list[tuple[str, int]] | None:
@@ -143,6 +143,41 @@ def _by_study(members: list[tuple[str, int]] | None, first: str, others: Sequenc
             )
         found[study or first].append(number)
     return found
+
+
+@click.command()
+@click.argument("study", type=STUDY)
+@click.option("--test", is_flag=True, help="Take the test images, once, when nothing is left to choose.")
+@click.option(
+    "--images", "most", type=click.IntRange(min=10), metavar="N", help="Take N of the others.  [default: all]"
+)
+@options("data_dir", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
+@click.pass_context
+def robustness(
+    ctx: click.Context,
+    /,
+    study: str,
+    test: bool,
+    data_dir: Path | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Try a study's ensemble on changed images.
+
+    It and its members answer for the validation images shifted, turned, scaled, thick, thin, noisy, blurred and
+    occluded, and for digits of another source. An ensemble that was tried before is not tried again.
+    """
+    from sweeps.views.robustness import try_ensemble
+
+    if test:
+        refuse_beside(ctx, "--test", "most")
+    config = read_study(study, overrides, seed)
+    chosen |= {"root": project_root(), "seed": config.seed, "test": test, "echo": log_to(quiet)}
+    found = try_ensemble(config.name, dataset=find_data(data_dir, quiet), **chosen)
+    show_as(found.text(), found.to_dict(), as_json)
 
 
 @click.command()

@@ -107,7 +107,7 @@ def said_of(images: UInt8s, training: Likeness | None, *, as_mnist: bool) -> Ite
 
 
 _SAID: dict[str, Callable[[Unlike], str]] = {
-    "light": lambda it: f"{it.found:.0%} of the images show dark ink on light ground, unlike the training images",
+    "light": lambda it: f"{100 * it.found:.0f} % of the images show dark ink on light ground, not as in training",
     "ground": lambda it: f"the images' ground has level {it.found:.0f} of 255, but the training images' {it.usual:.0f}",
     "noise": lambda it: (
         f"the images' ground is noisy, by {it.found:.1f} levels on average, but the training images' by {it.usual:.1f}"
@@ -123,6 +123,6 @@ _SAID: dict[str, Callable[[Unlike], str]] = {
     ),
     "ink": lambda it: (
         f"the digits' lines are {'thicker' if it.found > it.usual else 'thinner'} than in the training images: ink "
-        f"covers {it.found:.0%} of a digit's square, there {it.usual:.0%}"
+        f"covers {100 * it.found:.0f} % of a digit's square, there {100 * it.usual:.0f} %"
     ),
 }

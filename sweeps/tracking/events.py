@@ -6,6 +6,7 @@ A line is one of
     epoch     step, metrics
     artifact  file (beside the events), folder (where MLflow shall show it)
     tags      tags
+    metrics   metrics that became known after the end, such as what a later evaluation found (logged at step 0)
     experiment  tags and paragraphs (of its note, by heading) of the experiment that the run lies in
     stop      reason: it waits to be resumed
     resume
@@ -125,6 +126,10 @@ class TrialLog:
     def tags(self, tags: Mapping[str, Any]) -> None:
         """Records tags that became known after the start; `mlflow.note.content` replaces the description."""
         self._append("tags", tags=dict(tags))
+
+    def metrics(self, metrics: Mapping[str, float | None]) -> None:
+        """Records numbers that became known after the end. None may have the name of an epoch's metric."""
+        self._append("metrics", metrics=_plain(metrics))
 
     def experiment(self, tags: Mapping[str, str], paragraphs: Mapping[str, str]) -> None:
         """Records what the experiment, which all runs of a study share, shows: its tags, and parts of its note."""

@@ -25,6 +25,7 @@ _FIELDS: dict[str, dict[str, type]] = {
     "epoch": {"step": int, "metrics": dict},
     "artifact": {"file": str, "folder": str},
     "tags": {"tags": dict},
+    "metrics": {"metrics": dict},
     "experiment": {"tags": dict, "paragraphs": dict},
     "stop": {"reason": str},
     "resume": {},

@@ -198,6 +198,9 @@ class _Delivery:
     def _tags(self, event: Event) -> None:
         self._log([], tags=event["tags"])
 
+    def _metrics(self, event: Event) -> None:
+        self._log(metrics_of(event, 0))
+
     def _experiment(self, event: Event) -> None:
         describe(self.mlflow, self.target.experiment_id, event["tags"], event["paragraphs"])
 

@@ -15,7 +15,10 @@ from sweeps.study.storage import load_study
 if TYPE_CHECKING:
     from sweeps.views.report.facts import ReportFacts
 
-__all__ = ["Written", "write_report"]
+__all__ = ["KEPT", "Written", "write_report"]
+
+#: The report's file among those of the study's own run.
+KEPT = "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,8 @@ def write_report(
         StudyError: the study was never run.
         OutputError: a file cannot be written.
     """
+    from sweeps.views.logged import keep_and_log
     from sweeps.views.report.gather import gather_facts
-    from sweeps.views.report.logged import KEPT, keep_and_log
     from sweeps.views.report.page import render
     from sweeps.views.report.pictures import ensemble_images, study_images
 
@@ -84,6 +87,5 @@ def write_report(
     path = output or root / f"{name}-report.html"
     with atomic_write(path, "w") as file:
         file.write(page)
-    unlogged = keep_and_log(page, name, paths, root=root, tracking_uri=tracking_uri, echo=echo)
-    kept = paths.parent / KEPT
-    return Written(path=path, kept=kept, size=len(page.encode()), facts=facts, unlogged=unlogged)
+    unlogged = keep_and_log({KEPT: page.encode()}, name, paths, root=root, tracking_uri=tracking_uri, echo=echo)
+    return Written(path=path, kept=paths.parent / KEPT, size=len(page.encode()), facts=facts, unlogged=unlogged)

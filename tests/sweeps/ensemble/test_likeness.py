@@ -58,7 +58,7 @@ def test_mnists_own_are_not_warned_of(built: Home, digits: UInt8s, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda images: 255 - images, "100% of the images show dark ink on light ground"),
+        (lambda images: 255 - images, "100 % of the images show dark ink on light ground"),
         (moved, "the digits lie "),
         (lambda images: images // 3, "the images' ink is faint, 8"),
         (lambda images: np.maximum(images, 40), "the images' ground has level 40 of 255, but the training images' 0"),
