@@ -321,3 +321,13 @@ def test_repr_says_how_large_it_is() -> None:
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="must have the shape"):
         Network(TINY).predict_proba(np.zeros(shape, np.uint8))
+
+
+def test_weights_decay_and_neither_biases_nor_norms_do() -> None:
+    arena = Network(EVERYTHING).arena
+    decayed = {
+        name for name, param in arena.named().items() if np.shares_memory(param.value, arena.params[: arena.n_decay])
+    }
+    weights = {name for name in arena.named() if name.endswith("/weight")}
+    assert decayed == weights
+    assert sum(arena.named()[name].size for name in weights) == arena.n_decay
