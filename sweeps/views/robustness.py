@@ -6,12 +6,13 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistnn.data import Dataset
 from sweeps.ensemble.record import EnsembleReport, load_report
+from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.robustness.evaluation import evaluate, held_out, opened_test
 from sweeps.robustness.record import Figures, GroupFigures, Robustness, read_robustness
@@ -83,8 +84,8 @@ def try_ensemble(
         echo: takes lines of progress.
 
     Raises:
-        StudyError: the study has no ensemble yet, or was run on other data.
-        CheckpointError: what members left is missing or damaged, or a member has no network.
+        StudyError: the study has no ensemble yet, was run on other data, or a member has no network.
+        CheckpointError: what members left is missing or damaged.
         OutputError: the study's folder cannot be written.
     """
     paths = Paths(root).study(name)
@@ -119,7 +120,8 @@ def _known(found: Robustness | None, report: EnsembleReport, dataset: Dataset, m
     if found is None or [each.name for each in found.groups[: len(GROUPS)]] != [group.name for group in GROUPS]:
         return None
     wanted = (report.digest, dataset.digest, SEED, most)
-    return found if (found.digest, found.data.get("digest"), found.seed, found.sampled) == wanted else None
+    same = (found.digest, found.data.get("digest"), found.seed, found.sampled) == wanted
+    return replace(found, study=report.study) if same else None  # an imported study may be called otherwise
 
 
 def _try(
@@ -133,6 +135,11 @@ def _try(
     echo: Echo,
 ) -> Robustness:
     ensemble = report.ensemble(paths)
+    if outside := ", ".join(member.name for member in ensemble.members if member.outside):
+        raise StudyError(
+            f"members must have networks to answer for changed images, but {outside} came from outside without one; "
+            f"build the ensemble without --add: `ensemble {report.study}`."
+        )
     if test:
         subjects = opened_test(report, ensemble, dataset, project.test_ledger)
     else:

@@ -147,3 +147,13 @@ def test_the_picture_can_be_read(shared: Home, sample: Dataset) -> None:
     png, faults = drawn_with_faults(draw_robustness(found, np.asarray(sample.train_images)), picture_title(found))
     assert faults == []
     assert len(png) < 100_000
+
+
+def test_who_came_without_a_network_is_named(shared: Home, tmp_path: Path) -> None:
+    root = tmp_path / "home"
+    shutil.copytree(shared.root, root)
+    path = Paths(root).study("smoke").ensemble / "ensemble.json"
+    values = json.loads(path.read_text())
+    values["members"][0]["member"]["outside"] = "torch"
+    path.write_text(json.dumps(values))
+    assert "but +torch came from outside without one" in refused(Home(root, shared.data), "smoke")
