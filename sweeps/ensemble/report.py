@@ -10,7 +10,7 @@ from sweeps.ensemble.evaluate import Interval
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_report
 
-__all__ = ["FILES", "as_markdown", "as_text", "copy_file", "write_files"]
+__all__ = ["FILES", "as_markdown", "as_text", "choice_text", "copy_file", "write_files"]
 
 #: An ensemble's files. The record comes last: where it is, the others are.
 FILES = (PROBS, "confusion.csv", "report.md", RECORD)
@@ -34,7 +34,7 @@ def as_text(report: EnsembleReport) -> str:
     table = _columns([["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], 2)
     rule = "─" * max(map(len, table))
     lines = [
-        f"{report.title} · study {report.study} ({_choice(report)})",
+        f"{report.title} · study {report.study} ({choice_text(report)})",
         "",
         *table[:-1],
         rule,
@@ -66,7 +66,7 @@ def as_markdown(report: EnsembleReport) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     parts = [
         f"# {report.title[0].upper()}{report.title[1:]}",
-        f"Study `{report.study}`: {_choice(report)}.",
+        f"Study `{report.study}`: {choice_text(report)}.",
         "\n".join(table),
         f"## Gain over {report.best.member.name}",
         f"- {by}: {_gain(report.val_gain)}\n- test: {_gain(report.test_gain)}",
@@ -137,7 +137,8 @@ def _cells(scores: Scores) -> list[str]:
     return [cell for each in (scores.val, scores.test) for cell in (f"{100 * each.accuracy:.2f} %", f"{each.loss:.4f}")]
 
 
-def _choice(report: EnsembleReport) -> str:
+def choice_text(report: EnsembleReport) -> str:
+    """Returns what the members were chosen from: "the best 5 of 9 finished trials by validation loss"."""
     if report.is_blend:
         studies = [report.study, *sorted({each.member.study for each in report.members} - {""})]
         outside = sum(bool(each.member.outside) for each in report.members)

@@ -12,6 +12,7 @@ from sweeps.ensemble.evaluate import Interval, share_interval
 from sweeps.ensemble.predictions import are_probs
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import EnsembleReport, load_report
+from sweeps.ensemble.report import choice_text
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.views.report.curse import Predictions
@@ -39,7 +40,7 @@ def read_winner(
     if predictions is not None:
         labels, probs = predictions
         images, loss = len(labels), loss_interval(labels, probs[trial.number])
-    member = next((each for each in ensemble.members if each.number == trial.number), None) if ensemble else None
+    member = next((each for each in ensemble.members if each.name == trial.name), None) if ensemble else None
     return WinnerFacts(
         trial=trial,
         accuracy=share_interval(trial.val_accuracy, images) if images and trial.val_accuracy is not None else None,
@@ -72,15 +73,25 @@ def read_ensemble(paths: StudyPaths, ranked: Sequence[TrialFacts]) -> tuple[Ense
 def _facts(report: EnsembleReport, paths: StudyPaths, ranked: Sequence[TrialFacts]) -> EnsembleFacts:
     counts = (int(report.data["validation_images"]), int(report.data["test_images"]))
     losses = _losses(paths, report, counts)
-    known = [trial.number for trial in ranked]
-    considered = set(known[: report.considered])
+    known = [trial.name for trial in ranked]
+    # No other trials than there were; or those that came are no better than the members. They are ranked here by their
+    # losses as they are, for to calibrate them is to read what all have predicted.
+    is_current = (
+        report.stage != "search"
+        or len(known) == report.finished
+        or {each.member.name for each in report.members if each.member.is_own and each.member.epoch is None}
+        <= set(known[: report.considered])
+    )
     return EnsembleFacts(
         title=report.title,
         method=report.method,
+        choice=choice_text(report),
+        chosen_by=report.chosen_by,
         considered=report.considered,
         members=tuple(
             MemberFacts(
                 number=each.member.number,
+                name=each.member.name,
                 label=each.member.label,
                 weight=each.weight,
                 val_accuracy=each.scores.val.accuracy,
@@ -105,7 +116,7 @@ def _facts(report: EnsembleReport, paths: StudyPaths, ranked: Sequence[TrialFact
         time=report.time,
         commit=report.commit,
         best_test_accuracy=share_interval(report.best.scores.test.accuracy, counts[1]),
-        is_current={each.member.number for each in report.members} <= considered,
+        is_current=is_current,
     )
 
 

@@ -42,9 +42,10 @@ class WinnerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberFacts:
-    """A member of the ensemble."""
+    """A member of the ensemble, by the name that it is shown under."""
 
     number: int
+    name: str
     label: str
     weight: float
     val_accuracy: float
@@ -68,6 +69,8 @@ class EnsembleFacts:
     Attributes:
         title: "ensemble of 5 · mean".
         method: how the members were weighed.
+        choice: from what they were chosen, in words.
+        chosen_by: what the images are called that chose them.
         considered: of how many trials the members were chosen.
         members: the best by validation loss first.
         val_accuracy: on the validation images, by which the members were chosen.
@@ -90,6 +93,8 @@ class EnsembleFacts:
 
     title: str
     method: str
+    choice: str
+    chosen_by: str
     considered: int
     members: tuple[MemberFacts, ...]
     val_accuracy: Interval

@@ -111,10 +111,10 @@ def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
     trust += f"nothing, {opened}"
     gap = difference(validated, tested)
     if gap.low <= 0 <= gap.high:
-        return f"{trust}, and they agree with the validation digits to within chance."
+        return f"{trust}, and they agree with the {ensemble.chosen_by} digits to within chance."
     if gap.estimate < 0:
-        return f"{trust}, and they turned out easier than the validation digits (by {points(-gap.estimate)})."
-    return f"{trust}; the validation digits, which did choose, had promised {points(gap.estimate)} more."
+        return f"{trust}, and they turned out easier than the {ensemble.chosen_by} digits (by {points(-gap.estimate)})."
+    return f"{trust}; the {ensemble.chosen_by} digits, which did choose, had promised {points(gap.estimate)} more."
 
 
 def _about(luck: float) -> str:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from mnistnn.network import Network
 from mnistnn.presets import preset
+from sweeps.ensemble.temperature import tempered
 from sweeps.ensemble.views import predict, shifted
 
 
@@ -29,3 +32,18 @@ def test_views_are_averaged() -> None:
 
 
 _STEPS = [(2, 0), (-2, 0), (0, 2), (0, -2)]
+
+
+@pytest.mark.parametrize(("temperature", "pixels"), [(1.0, 0), (0.4, 0), (2.5, 1), (1.0, 3)])
+def test_the_registered_model_answers_as_the_ensemble_does(temperature: float, pixels: int) -> None:
+    """MLflow's copy of the model has code of its own, for it knows nothing of this project but the network."""
+    with warnings.catch_warnings():  # MLflow would have a type of the input
+        warnings.simplefilter("ignore")
+        from sweeps.tracking import champion_model
+
+    network = Network(preset("small").network, batch_size=4, seed=1)
+    images = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
+    theirs = champion_model._predict(network, images, pixels).copy()
+    ours = predict(network, images, pixels)
+    np.testing.assert_allclose(theirs, ours, atol=1e-7)
+    np.testing.assert_array_equal(champion_model._tempered(ours, temperature), tempered(ours, temperature))
