@@ -26,6 +26,7 @@ __all__ = [
     "Dataset",
     "Split",
     "TestSet",
+    "count_openings",
     "describe",
     "find_files",
     "load_dataset",
@@ -198,10 +199,22 @@ def _write_down(ledger: Path, purpose: str, digest: str) -> int:
                 line = "\n" + line  # a line that was torn by a full disk must not take this one with it
             file.write(line.encode())
             file.seek(0)
-            return sum(_digest_of(entry) == digest for entry in file.read().splitlines())
+            return _count(file.read(), digest)
     except OSError as error:
         rule = "each opening of the test images must be written down"
         raise OutputError(f"{rule}, but {ledger} is not writable ({error.strerror}); see to its rights.") from error
+
+
+def count_openings(ledger: Path, digest: str) -> int:
+    """Returns how often the ledger says that the test images of the data set with this digest were opened."""
+    try:
+        return _count(ledger.read_bytes(), digest)
+    except OSError:
+        return 0
+
+
+def _count(ledger: bytes, digest: str) -> int:
+    return sum(_digest_of(entry) == digest for entry in ledger.splitlines())
 
 
 def _digest_of(line: bytes) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistnn.data import Dataset
+from mnistnn.data.dataset import count_openings
 from mnistnn.errors import InputError, OutputError
 from mnistnn.files import sha256_bytes
 from mnistnn.types import Floats, Ints
@@ -89,7 +90,8 @@ def build_ensemble(
         echo: takes lines of progress.
 
     Returns:
-        The report. If MLflow is away, it stands all the same, and its `untracked` says why; another call delivers it.
+        The report, with all openings of the test images so far. If MLflow is away, it stands all the same, and its
+        `untracked` says why; another call delivers it.
 
     Raises:
         StudyError: no trial finished, fewer than `top` did, one of `numbers` did not, or a study saw other data.
@@ -142,7 +144,10 @@ def build_ensemble(
         training_likeness(dataset.digest, Paths(root).data, lambda: dataset)  # for `submit`, which may not find it
         if draw is not None and not any(folder.glob("*.png")):
             _draw(report, folder, draw, echo)
-        return _save_and_track(report, folder, config, dataset, tracking_uri, root)
+        report = _save_and_track(report, folder, config, dataset, tracking_uri, root)
+        # The record keeps how many openings there were up to its own; who reads of it now wants all.
+        openings = max(report.test_openings, count_openings(Paths(root).test_ledger, dataset.digest))
+        return replace(report, test_openings=openings)
     finally:
         lock.release()
 

@@ -83,7 +83,8 @@ class EnsembleReport:
         val_gain: over the best member (the first) on the validation images.
         test_gain: the same on the test images.
         confusion: test images by label (row) and predicted digit (column).
-        test_openings: how often these test images had been opened when this opening was counted.
+        test_openings: how often these test images had been opened: in the record up to its own opening, in what
+            `build_ensemble` returns so far.
         data: name and digest of the data set, and numbers of images.
         digest: the ensemble's, by its members' weights.
         versions: of Python, NumPy and BLAS.

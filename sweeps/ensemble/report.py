@@ -74,7 +74,7 @@ def as_markdown(report: EnsembleReport) -> str:
         "2012). Loss: percentile bootstrap of 2,000 resamples of the images. They tell what other images would have "
         "changed, not what other seeds would have.",
         f"{_FLATTERY[by]} The test figures chose nothing. The best member is the best by {by} loss, never by test. The "
-        f"test images of this data set were opened {_times(report.test_openings)} so far.",
+        f"test images of this data set had been opened {_times(report.test_openings)} when it was scored.",
         *_methods_markdown(report),
         "## Test images by label and prediction",
         "\n".join(confusion),

@@ -18,6 +18,7 @@ from mnistnn.metrics import accuracy, cross_entropy
 from sweeps.ensemble import as_text, build_ensemble, load_ensemble, load_report
 from sweeps.ensemble.temperature import tempered
 from sweeps.errors import ConfigError, StudyError
+from sweeps.paths import Paths
 from sweeps.tracking.store import client
 from tests.sweeps.ensemble.conftest import TRIALS, Home
 
@@ -84,8 +85,18 @@ def test_the_test_images_are_opened_once_and_not_for_the_same_ensemble_again(hom
     other = _build(home, sample, top=1, tracking_uri=AWAY)
     assert (other.test_openings, home.openings) == (2, 2)
     back = _build(home, sample, tracking_uri=AWAY)
-    assert (back, home.openings) == (first, 2)
+    assert (back, home.openings) == (replace(first, test_openings=2), 2)
     assert load_report(home.paths).members == first.members
+
+
+def test_openings_since_an_ensemble_was_built_are_told_and_leave_its_record(home: Home, sample: Dataset) -> None:
+    first = _build(home, sample, tracking_uri=AWAY)
+    record = (home.paths.ensemble / "ensemble.json").read_bytes()
+    sample.open_test("train --test report", Paths(home.root).test_ledger)
+    again = _build(home, sample, tracking_uri=AWAY)
+    assert (first.test_openings, again.test_openings, home.openings) == (1, 2, 2)
+    assert "test images opened 2 times so far" in as_text(again)
+    assert (home.paths.ensemble / "ensemble.json").read_bytes() == record
 
 
 def test_a_damaged_record_is_made_again(home: Home, sample: Dataset) -> None:
