@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from mnistnn.architecture import Block, ConvNet
+from mnistnn.augment.rotation import Rotation
+from mnistnn.augment.scaling import Scaling
+from mnistnn.augment.shear import Shear
 from mnistnn.augment.translation import Translation
 from mnistnn.errors import SpecError, nearest
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.optimizers.adam import Adam
+from mnistnn.optimizers.adamw import AdamW
 from mnistnn.recipe import Recipe
 from mnistnn.schedules import OneCycle
 from mnistnn.training import TrainingSpec
@@ -22,6 +26,15 @@ _FAST_TRAINING = TrainingSpec(
     optimizer=Adam(learning_rate=3e-3),
     schedule=OneCycle(),
     augment=(Translation(shift=2),),
+)
+_LONG_TRAINING = TrainingSpec(
+    epochs=14,
+    batch_size=100,
+    optimizer=AdamW(learning_rate=4e-3, weight_decay=0.05),
+    schedule=OneCycle(warmup=0.2),
+    label_smoothing=0.05,
+    ema=0.999,
+    augment=(Rotation(degrees=12.0), Scaling(amount=0.12), Shear(amount=0.1), Translation(shift=3)),
 )
 
 _PRESETS: Final[dict[str, tuple[ConvNet, TrainingSpec]]] = {
@@ -43,6 +56,18 @@ _PRESETS: Final[dict[str, tuple[ConvNet, TrainingSpec]]] = {
     "small": (
         ConvNet(blocks=(Block(filters=24, kernel=5), Block(filters=32)), padding="valid", dense_units=256),
         _FAST_TRAINING,
+    ),
+    # For contests: two dozen times the work of an image of `report`.
+    "deep": (
+        ConvNet(
+            blocks=(Block(filters=32, kernel=5), Block(filters=48, convs=2), Block(filters=96, convs=2, pool=False)),
+            norm=BatchNormSpec(),
+            block_dropout=0.1,
+            dropout=0.4,
+            dense_units=128,
+            dense_dropout=0.3,
+        ),
+        _LONG_TRAINING,
     ),
 }
 

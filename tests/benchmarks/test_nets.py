@@ -12,7 +12,7 @@ from sweeps.study.space import Space
 
 
 def test_each_conv_net_is_there_with_a_norm_and_without() -> None:
-    assert set(PRESETS) <= set(NAMES)
+    assert set(PRESETS) - set(NAMES) == {"deep"}  # `three` is its like, and takes a third of the time
     assert len(NAMES) == 9
     for name in ("report", "small", "conv2", "three"):
         (other,) = [each for each in NAMES if each.startswith(f"{name}-")]
@@ -23,7 +23,7 @@ def test_each_conv_net_is_there_with_a_norm_and_without() -> None:
 
 
 def test_a_preset_is_measured_as_it_is() -> None:
-    for name in PRESETS:
+    for name in set(PRESETS) & set(NAMES):
         assert named_case(name).network == preset(name).network
     assert named_case("three").convnet.blocks[-1].filters == 64
 

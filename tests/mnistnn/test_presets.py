@@ -15,8 +15,8 @@ def kinds(name: str) -> list[str]:
     return [layer.name_of(spec) for spec in preset(name).network.layers]
 
 
-def test_the_four_of_them() -> None:
-    assert set(PRESETS) == {"mlp3", "report", "conv2", "small"}
+def test_the_five_of_them() -> None:
+    assert set(PRESETS) == {"mlp3", "report", "conv2", "small", "deep"}
     for name in PRESETS:
         assert architecture(name).network() == preset(name).network
 
@@ -46,6 +46,10 @@ def test_small_is_cheap() -> None:
     assert Network(preset("small").network).macs == pytest.approx(1.2e6, rel=0.05)
 
 
+def test_deep_is_dear() -> None:
+    assert Network(preset("deep").network, initialise=False).macs == pytest.approx(14.1e6, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
@@ -53,6 +57,7 @@ def test_small_is_cheap() -> None:
         ("report", "c49b4d8f04a8098d"),
         ("conv2", "d1a1883bd4f549b7"),
         ("small", "cb1268b2f32f61ad"),
+        ("deep", "0c9607b1d421c56a"),
     ],
 )
 def test_it_is_written_as_ever(name: str, digest: str) -> None:
