@@ -111,7 +111,7 @@ def shifted(markdown: str) -> str:
 
 def robustness(paths: StudyPaths) -> list[str]:
     """Returns the tables of what the ensemble makes of changed images, as far as they were measured."""
-    return [shifted(path.read_text(encoding="utf-8")) for path in sorted(paths.ensemble.glob("robustness*.md"))]
+    return [shifted(path.read_text(encoding="utf-8")) for path in sorted(paths.parent.glob("robustness*.md"))]
 
 
 def table(trials: pandas.DataFrame) -> str:
