@@ -90,6 +90,7 @@ class Origins:
         config_hash: names the configuration.
         toml: the study's file as it was last run.
         manifest: the submission's manifest, from the project's folder; "" where there is none of this study.
+        submitted: the digest of the ensemble whose answers that submission has; "" where there is none.
         journal: whether the trials are in the study's own journal; else --storage names them.
     """
 
@@ -102,6 +103,7 @@ class Origins:
     config_hash: str
     toml: str
     manifest: str
+    submitted: str
     journal: bool
 
 
@@ -127,6 +129,7 @@ class ReportFacts:
         searched: the space.
         fixed: what every trial has.
         baselines: presets that were tried first.
+        untried: presets that were to be tried first, and wait: none of them fitted into the budget yet.
         trials: all of them, the best first.
         columns: what was searched and differs between trials, by the names of `TrialFacts.values`.
         origins: what it takes to do it again.
@@ -149,6 +152,7 @@ class ReportFacts:
     searched: tuple[SpaceRow, ...]
     fixed: tuple[SpaceRow, ...]
     baselines: tuple[str, ...]
+    untried: tuple[str, ...]
     trials: tuple[TrialFacts, ...]
     columns: tuple[str, ...]
     origins: Origins

@@ -16,7 +16,7 @@ from sweeps.views.report.facts import ReportFacts
 from sweeps.views.report.openings import read_openings
 from sweeps.views.report.origins import read_origins
 from sweeps.views.report.space import fixed_rows, searched_rows
-from sweeps.views.report.trials import read_trials, seed_noise, sum_up, varied
+from sweeps.views.report.trials import read_trials, seed_noise, sum_up, untried_of, varied
 from sweeps.views.report.verdict import headline, verdict
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def gather_facts(study: optuna.Study, paths: StudyPaths, root: Path, *, journal:
     curse = find_curse(ranked, winner, ensemble, predictions, config) if winner else None
     effort = sum_up(trials, attempts, config, study.user_attrs.get("elapsed_s"))
     openings = read_openings(Paths(root).test_ledger, origins.data_digest)
+    untried = untried_of(attempts, trials, config.baselines)
     chosen = values_of(find_trial(study, ranked[0].number), Space(config)) if ranked and ranked[0].values else {}
     return ReportFacts(
         study=config.name,
@@ -62,7 +63,7 @@ def gather_facts(study: optuna.Study, paths: StudyPaths, root: Path, *, journal:
         validation_shift=config.validation_shift,
         sampler=config.sampler.type,
         pruner=config.pruner.type,
-        headline=headline(winner, ensemble, effort),
+        headline=headline(winner, ensemble, effort, origins.submitted),
         verdict=verdict(winner, ensemble, curse, effort, openings),
         effort=effort,
         winner=winner,
@@ -73,7 +74,8 @@ def gather_facts(study: optuna.Study, paths: StudyPaths, root: Path, *, journal:
         openings=openings,
         searched=tuple(searched_rows(config, chosen)),
         fixed=tuple(fixed_rows(config)),
-        baselines=tuple(config.baselines),
+        baselines=tuple(preset for preset in config.baselines if preset not in untried),
+        untried=untried,
         trials=tuple(trials),
         columns=varied(trials),
         origins=origins,

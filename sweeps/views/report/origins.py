@@ -51,6 +51,7 @@ def read_origins(
     rows = {str(entry.get("context", "")): entry["rows"] for entry in inputs if type(entry.get("rows")) is int}
     names = [str(entry["name"]) for entry in inputs if entry.get("name")]
     tables = derive_study(config, config.name)[1]
+    submission = _submission(root, config.name)
     return Origins(
         seed=config.seed,
         data=names[0] if names else "unknown",
@@ -62,7 +63,8 @@ def read_origins(
         },
         config_hash=config.hash,
         toml=to_toml(tables),
-        manifest=_manifest(root, config.name),
+        manifest=_MANIFEST if submission else "",
+        submitted=str((submission.get("ensemble") or {}).get("digest") or ""),
         journal=journal,
     )
 
@@ -72,11 +74,12 @@ def _commit(tags: Mapping[str, Any]) -> str:
     return f"{commit}-dirty" if tags.get("git_dirty") == "true" else commit
 
 
-def _manifest(root: Path, name: str) -> str:
-    """Returns the name of the last submission's manifest, if that is of this study."""
+def _submission(root: Path, name: str) -> dict[str, Any]:
+    """Returns the last submission's manifest; nothing if that is of another study, or there is none."""
     try:
         with open_plain(root / _MANIFEST) as file:
             found = json.loads(file.read(_LARGEST))
     except (OSError, ValueError, RecursionError):
-        return ""
-    return _MANIFEST if isinstance(found, dict) and found.get("study") == name else ""
+        return {}
+    is_sound = isinstance(found, dict) and isinstance(found.get("ensemble", {}), dict)
+    return found if is_sound and found.get("study") == name else {}

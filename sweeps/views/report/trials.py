@@ -24,7 +24,7 @@ from sweeps.views.report.figures import SeedNoise, SeedRow
 from sweeps.views.report.listed import TrialFacts
 from sweeps.views.trials import role_of
 
-__all__ = ["read_trials", "seed_noise", "sum_up", "varied"]
+__all__ = ["read_trials", "seed_noise", "sum_up", "untried_of", "varied"]
 
 _ORDER = ("complete", "pruned", "diverged", "failed", "running", "waiting")
 _DIVERGED = "diverged: "  # begins the reason of a trial whose loss stopped being a number
@@ -57,6 +57,21 @@ def read_trials(attempts: Sequence[FrozenTrial], config: StudyConfig) -> list[Tr
         return _ORDER.index(trial.state), math.inf if value is None else sign * value, trial.number
 
     return sorted(trials, key=rank)
+
+
+def untried_of(
+    attempts: Sequence[FrozenTrial], trials: Sequence[TrialFacts], presets: Sequence[str]
+) -> tuple[str, ...]:
+    """Returns the presets whose trials wait and have no epoch yet.
+
+    Args:
+        attempts: all that the study's storage holds.
+        trials: what `read_trials` gave.
+        presets: those that were to be tried first.
+    """
+    idle = {trial.number for trial in trials if trial.state == "waiting" and not trial.epochs}
+    untried = {attempt.user_attrs.get("preset") for attempt in attempts if origin_of(attempt) in idle}
+    return tuple(preset for preset in presets if preset in untried)
 
 
 def varied(trials: Sequence[TrialFacts]) -> tuple[str, ...]:

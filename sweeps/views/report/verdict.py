@@ -7,21 +7,32 @@ from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import Curse, EnsembleFacts, WinnerFacts
 from sweeps.views.report.listed import Opening
 from sweeps.views.report.statistics import difference
-from sweeps.views.report.words import count, percent, points, times
+from sweeps.views.report.words import count, loss, percent, points, times
 
 __all__ = ["headline", "verdict"]
 
 _HARDLY = 5e-5  # what would be written as 0.00 points
 
 
-def headline(winner: WinnerFacts | None, ensemble: EnsembleFacts | None, effort: Effort) -> str:
-    """Returns what won, in one line."""
+def headline(winner: WinnerFacts | None, ensemble: EnsembleFacts | None, effort: Effort, submitted: str = "") -> str:
+    """Returns what won, in one line; and what was submitted, where that is something else.
+
+    Args:
+        winner: the best trial.
+        ensemble: the study's ensemble.
+        effort: what was spent.
+        submitted: the digest of the ensemble whose answers are the submission; "" where there is none.
+    """
     if ensemble is not None and winner is not None:
-        if ensemble.leads and len(ensemble.members) > 1:
-            who, share = f"an ensemble of {len(ensemble.members)} networks", ensemble.test_accuracy.estimate
-        else:
-            who, share = f"one network (trial #{ensemble.best.number:03d})", ensemble.best.test_accuracy
-        return f"{percent(share)} of unseen digits read right, by {who}"
+        number = len(ensemble.members)
+        if ensemble.leads and number > 1:
+            who = f"an ensemble of {number} networks"
+            return f"{percent(ensemble.test_accuracy.estimate)} of unseen digits read right, by {who}"
+        alone = f"{percent(ensemble.best.test_accuracy)} of unseen digits read right, by one network "
+        alone += f"(trial #{ensemble.best.number:03d})"
+        if ensemble.leads or submitted != ensemble.digest:
+            return alone
+        return f"{alone}; the submission is an average’s, {percent(ensemble.test_accuracy.estimate)}"
     if winner is not None and winner.trial.val_accuracy is not None:
         who = f"one network (trial {winner.trial.name})"
         return f"{percent(winner.trial.val_accuracy)} of the validation digits read right, by {who}"
@@ -86,18 +97,39 @@ def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
     tried = f"Of {count(effort.complete + effort.pruned + effort.diverged, 'network')} tried"
     digits, alone = f"{ensemble.test_images:,} test digits", percent(ensemble.best_test_accuracy.estimate)
     together = percent(ensemble.test_accuracy.estimate)
-    chance = ", a difference that may be chance" if gain.low <= 0 <= gain.high else ""
     if number == 1 or not ensemble.leads:
         won = f"{tried}, #{best.number:03d} ({best.label}) won: it reads {alone} of {digits} correctly"
-        others = f", and averaging it with {count(number - 1, 'other')} did not help ({together}{chance})"
+        losses = f"({loss(ensemble.val_loss.estimate)} against {loss(best.val_loss)})"
+        others = f"; averaging it with {count(number - 1, 'other')}, which reads {together}, did not lower the "
+        others += f"validation loss {losses}, which chooses{_beyond_chance(ensemble)}"
         return f"{won}{others if number > 1 else ''}."
     surprise = (
         " (better than together by more than chance, but the test digits may not choose)" if gain.high < 0 else ""
     )
     return (
         f"{tried}, the average of {number} won: together they read {together} of {digits} correctly, the best of them "
-        f"alone (#{best.number:03d}) {alone}{surprise or chance}."
+        f"alone (#{best.number:03d}) {alone}{surprise or _beyond_chance(ensemble)}."
     )
+
+
+def _beyond_chance(ensemble: EnsembleFacts) -> str:
+    """Returns in which figures the average differs from its best member by more than chance, or that in none."""
+    gains = {
+        "validation accuracy": ensemble.val_gain,
+        "validation loss": ensemble.val_loss_gain,
+        "test accuracy": ensemble.test_gain,
+        "test loss": ensemble.test_loss_gain,
+    }
+    found = {
+        "better": [name for name, gain in gains.items() if gain.low > 0],
+        "worse": [name for name, gain in gains.items() if gain.high < 0],
+    }
+    said = [f"{how} by more than chance in {_listed(names)}" for how, names in found.items() if names]
+    return f"; the average is {' and '.join(said)}" if said else ", a difference that may be chance"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
 
 
 def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:

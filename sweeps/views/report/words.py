@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeps.config.duration import duration_code
 from sweeps.ensemble.evaluate import Interval
 
 __all__ = [
@@ -147,6 +148,7 @@ FILTERS = {
     "commit": bare_commit,
     "count": count,
     "duration": duration,
+    "duration_code": duration_code,
     "grouped": grouped,
     "loss": loss,
     "loss_interval": loss_with_interval,
