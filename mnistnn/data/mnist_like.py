@@ -17,7 +17,7 @@ from mnistnn.data.checks import SIDE
 from mnistnn.errors import DataError
 from mnistnn.types import Floats, Ints, UInt8s
 
-__all__ = ["all_as_mnist", "as_mnist", "has_light_ground"]
+__all__ = ["BLANK", "all_as_mnist", "as_mnist", "has_light_ground", "is_blank"]
 
 _BOX = 20  # pixels that the longer side of a digit has
 _CENTRE = SIDE / 2 + 0.5  # of pixel 14: there MNIST's centres of mass lie, not on the edge between 13 and 14
@@ -32,7 +32,7 @@ _GRID = 96  # cells a side in which it is seen what hangs together
 _LEAST_PART = 0.05  # of the main part's ink: the upper stroke of a 5 has more, a speck has less
 _AT_EDGE = 0.2  # what the ink of a part counts that an edge cuts off, such as the table beside the paper
 
-_BLANK = "an image must show a digit, but this one is blank or too faint; draw or photograph it with more contrast."
+BLANK = "an image must show a digit, but this one is blank or too faint; draw or photograph it with more contrast."
 
 
 def has_light_ground(image: UInt8s) -> bool:
@@ -42,6 +42,14 @@ def has_light_ground(image: UInt8s) -> bool:
     """
     low, high = float(image.min()), float(image.max())
     return float(np.median(_frame(image))) > (low + high) / 2
+
+
+def is_blank(image: UInt8s) -> bool:
+    """Says whether nothing in an image can be told from paper.
+
+    Shape: (H, W) uint8
+    """
+    return float(image.max()) - float(image.min()) < _LEAST_INK
 
 
 def as_mnist(image: UInt8s) -> UInt8s:
@@ -70,7 +78,7 @@ def as_mnist(image: UInt8s) -> UInt8s:
         np.subtract(255, ink, out=ink)
     ink = _without_ground(ink)
     if ink.max() < _LEAST_INK:
-        raise DataError(_BLANK)
+        raise DataError(BLANK)
     placed = _placed(ink)
     peak = float(placed.max())
     if peak < _FULL_INK:

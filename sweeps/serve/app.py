@@ -26,9 +26,9 @@ from werkzeug.exceptions import (
 from werkzeug.wrappers import Request, Response
 
 from mnistnn.data.checks import CLASSES, SIDE
-from mnistnn.data.mnist_like import as_mnist, has_light_ground
+from mnistnn.data.mnist_like import BLANK, as_mnist, has_light_ground, is_blank
 from mnistnn.data.photo import MAX_PIXELS, read_photo
-from mnistnn.errors import InputError
+from mnistnn.errors import DataError, InputError
 from sweeps.serve.champion import Champion
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class App:
             raise RequestEntityTooLarge(f"a picture must have at most {MAX_BYTES:,} bytes; scale it down.") from None
         with self._reading:
             picture = read_photo(io.BytesIO(content), _NAME)
+        if is_blank(picture):
+            raise DataError(BLANK)
         started = time.perf_counter()
         inverted = has_light_ground(picture)
         # Such as `predict` takes is given to the nets as `predict` gives it.

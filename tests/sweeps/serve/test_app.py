@@ -92,6 +92,8 @@ def test_jpeg(client: Client, digits: UInt8s) -> None:
         (png_header(6_000, 6_000), "at most 25,000,000 pixels"),
         (png_header(100, 100), "is damaged"),
         (png(np.full((50, 50), 255, np.uint8)), "is blank"),
+        (png(np.zeros((28, 28), np.uint8)), "is blank"),
+        (png(np.full((28, 28), 9, np.uint8)), "is blank"),
     ],
 )
 def test_hostile_pictures_are_one_line(client: Client, picture: bytes, words: str) -> None:
