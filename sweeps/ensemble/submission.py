@@ -97,6 +97,11 @@ def write_submission(
         probs = ensemble.predict_proba(images, input_key(read.digest))
         source = {"name": _name(input), "format": read.format, "digest": read.digest, "images": len(probs)}
         source |= {"as_mnist": True} if as_mnist else {}
+    if (theirs := _replaced(output, config.name)) is not None:
+        echo(
+            f"warning: this replaces the submission of study {theirs!r} in {_shown(output.name)}; `submit {theirs}` "
+            "makes that again, and --output keeps the two apart."
+        )
     text = FORMATS[format](cast("Ints", probs.argmax(axis=1))).encode()
     kept = probs_path(output)
     probs_digest = save_answer_probs(kept, probs)
@@ -109,6 +114,17 @@ def write_submission(
         json.dump(values, file, indent=2, ensure_ascii=False)
         file.write("\n")
     return manifest
+
+
+def _replaced(output: Path, study: str) -> str | None:
+    """Returns the other study whose submission lies there, if its manifest can be read."""
+    from sweeps.ensemble.manifest import ManifestError, read_manifest
+
+    try:
+        found = read_manifest(manifest_path(output)).study if output.is_file() else study
+    except ManifestError:  # none, or damaged: nobody can say whose it was
+        return None
+    return found if found != study else None
 
 
 def _ensemble(

@@ -61,6 +61,27 @@ def test_digits_are_one_a_line(built: Home, images: Path, tmp_path: Path) -> Non
     assert [int(line) for line in data.split()] == load_ensemble(built.paths).predict(np.load(images)).tolist()
 
 
+def test_whose_submission_is_replaced_is_said_where_it_is_another_studys(
+    built: Home, images: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    out = tmp_path / "out.csv"
+    manifest = _write(built, out, images, echo=said.append)
+    _write(built, out, images, echo=said.append)
+    assert not [line for line in said if "replaces" in line]
+    manifest.write_text(manifest.read_text().replace('"study": "smoke"', '"study": "wider"'))
+    _write(built, out, images, echo=said.append)
+    assert [line for line in said if "replaces" in line] == [
+        "warning: this replaces the submission of study 'wider' in out.csv; `submit wider` makes that again, and "
+        "--output keeps the two apart."
+    ]
+    assert json.loads(manifest.read_text())["study"] == "smoke"
+    for text in ("{", '{"format": 9}'):
+        manifest.write_text(text)
+        _write(built, out, images, echo=said.append)
+    assert len([line for line in said if "replaces" in line]) == 1
+
+
 def test_the_manifest_says_what_the_answers_depend_on(built: Home, images: Path, tmp_path: Path) -> None:
     manifest = json.loads(_write(built, tmp_path / "out.csv", images).read_text())
     assert manifest["input"] == {"name": "contest.npy", "format": "npy", "digest": sha256_file(images), "images": 70}
