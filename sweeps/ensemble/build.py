@@ -22,7 +22,7 @@ from sweeps.ensemble.members import load_network
 from sweeps.ensemble.outside import TEST
 from sweeps.ensemble.pools import Source
 from sweeps.ensemble.probs import PROBS, save_probs
-from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, read_report
+from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, load_report, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
 from sweeps.ensemble.selection import check_method
 from sweeps.ensemble.temperature import tempered
@@ -144,6 +144,8 @@ def build_ensemble(
         training_likeness(dataset.digest, Paths(root).data, lambda: dataset)  # for `submit`, which may not find it
         if draw is not None and not any(folder.glob("*.png")):
             _draw(report, folder, draw, echo)
+        if (before := _standing(paths)) is not None and before.digest != report.digest:
+            echo(f"it takes the place of the {before.title} of {before.time[:16]}, which its own call brings back.")
         report = _save_and_track(report, folder, config, dataset, tracking_uri, root)
         # The record keeps how many openings there were up to its own; who reads of it now wants all.
         openings = max(report.test_openings, count_openings(Paths(root).test_ledger, dataset.digest))
@@ -198,6 +200,14 @@ def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport
         return None
     same = report.ensemble(ensemble.paths).digest == ensemble.digest and report.data["digest"] == dataset.digest
     return report if same else None
+
+
+def _standing(paths: StudyPaths) -> EnsembleReport | None:
+    """Returns the report on the ensemble that the study has so far, if there is a whole one."""
+    try:
+        return load_report(paths)
+    except InputError:
+        return None
 
 
 def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:

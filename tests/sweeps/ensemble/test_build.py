@@ -89,6 +89,23 @@ def test_the_test_images_are_opened_once_and_not_for_the_same_ensemble_again(hom
     assert load_report(home.paths).members == first.members
 
 
+def test_that_another_ensemble_was_the_studys_is_said(home: Home, sample: Dataset) -> None:
+    said: list[str] = []
+
+    def build(**more: Any) -> list[str]:
+        said.clear()
+        build_ensemble(home.config, root=home.root, dataset=sample, tracking_uri=AWAY, echo=said.append, **more)
+        return [line for line in said if line.startswith("it takes the place of")]
+
+    assert build(method="mean") == build(method="mean") == []
+    (line,) = build(method="mean", top=1)
+    assert line.startswith("it takes the place of the ensemble of 2 · mean of 20")
+    assert line.endswith(", which its own call brings back.")
+    assert len(build(method="mean")) == 1
+    (home.paths.ensemble / "ensemble.json").write_text("{}")
+    assert build(method="mean", top=1) == []
+
+
 def test_openings_since_an_ensemble_was_built_are_told_and_leave_its_record(home: Home, sample: Dataset) -> None:
     first = _build(home, sample, tracking_uri=AWAY)
     record = (home.paths.ensemble / "ensemble.json").read_bytes()
