@@ -5,7 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["CheckpointError", "DataError", "Diverged", "InputError", "OutputError", "SpecError", "Stopped", "nearest"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "Diverged",
+    "InputError",
+    "OutputError",
+    "SizeError",
+    "SpecError",
+    "Stopped",
+    "nearest",
+]
 
 
 class InputError(ValueError):
@@ -18,6 +28,10 @@ class InputError(ValueError):
 
 class DataError(InputError):
     """Images or labels that cannot be found, read or trusted."""
+
+
+class SizeError(DataError):
+    """An image of another size than a net takes."""
 
 
 class SpecError(InputError):

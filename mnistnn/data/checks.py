@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistnn.errors import DataError
+from mnistnn.errors import DataError, SizeError
 from mnistnn.npz import open_plain
 from mnistnn.types import Shape, UInt8s
 
@@ -80,10 +80,11 @@ def open_input(path: Path) -> BinaryIO:
 
 
 def check_side(shape: Shape, path: Path) -> None:
-    """Raises a DataError unless `shape` is that of one image."""
+    """Raises a SizeError unless `shape` is that of one image."""
     if shape != (SIDE, SIDE):
         size = "×".join(str(n) for n in shape)
-        raise refuse(path, f"an image must be {SIDE}×{SIDE} pixels", f"holds {size}", f"bring it to {SIDE}×{SIDE}")
+        rule, remedy = f"an image must be {SIDE}×{SIDE} pixels", f"bring it to {SIDE}×{SIDE}"
+        raise SizeError(str(refuse(path, rule, f"holds {size}", remedy)))
 
 
 def as_images(array: NDArray[Any], path: Path) -> UInt8s:

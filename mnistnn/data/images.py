@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from mnistnn.data.arrays import read_npy, read_npz
 from mnistnn.data.checks import open_input, refuse
 from mnistnn.data.gz import gunzip
 from mnistnn.data.idx import IMAGES, map_idx, parse_idx
 from mnistnn.data.kaggle_csv import read_csv
+from mnistnn.data.mnist_like import all_as_mnist
+from mnistnn.data.photo import read_photo
 from mnistnn.data.png import read_folder, read_picture
 from mnistnn.data.tables import first_line
 from mnistnn.data.text import read_text
@@ -20,6 +26,16 @@ from mnistnn.files import sha256_file
 from mnistnn.types import UInt8s
 
 __all__ = ["ImageFile", "read_images"]
+
+_OTHERS = {
+    b"BM": "a BMP picture",
+    b"GIF8": "a GIF picture",
+    b"II*\0": "a TIFF picture",
+    b"MM\0*": "a TIFF picture",
+    b"RIFF": "a WebP picture",
+    b"%PDF": "a PDF",
+}
+_NUMBER = re.compile(r"(?:^|[\s,;])\"?[-+]?[0-9.]+(?:e[-+]?[0-9]+)?\"?(?=[\s,;]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -44,7 +60,7 @@ class ImageFile:
         return len(self.images)
 
 
-def read_images(path: Path) -> ImageFile:
+def read_images(path: Path, *, as_mnist: bool = False) -> ImageFile:
     """Reads images from a file or a folder.
 
     What they are is told by the first bytes, and by the name's ending where those say nothing: IDX, .npy, .npz, text
@@ -53,16 +69,20 @@ def read_images(path: Path) -> ImageFile:
 
     Args:
         path: the file or the folder.
+        as_mnist: make each image as MNIST was made (`as_mnist`); pictures may then be photos of any size. What is
+            blank stays as it is, or becomes zeros where it has another size.
 
     Returns:
         All images in the file's order (a folder's: by name, numbers by value).
 
     Raises:
+        SizeError: a picture has another size.
         DataError: the input cannot be used; one line says why.
     """
     path = Path(path)
+    picture = _read_any_size if as_mnist else read_picture
     if os.path.isdir(path):  # where Path.is_dir raises, as for a name that is too long, opening it says why
-        images, names, digest = read_folder(path)
+        images, names, digest = read_folder(path, picture)
         return ImageFile(images=images, labels=None, digest=digest, format="folder of pictures", names=names)
     with open_input(path) as file:
         digest = sha256_file(path)
@@ -70,13 +90,23 @@ def read_images(path: Path) -> ImageFile:
             content = gunzip(path)
             if not content:
                 raise refuse(path, "the input must hold at least one image", "is empty", "fetch it or save it again")
-            images, labels, kind = _read(io.BytesIO(content), path.with_suffix(""), path, content[:8])
-            return ImageFile(images=images, labels=labels, digest=digest, format=f"{kind}, gzipped")
-        images, labels, kind = _read(file, path, path, head)
-        return ImageFile(images=images, labels=labels, digest=digest, format=kind)
+            images, labels, kind = _read(io.BytesIO(content), path.with_suffix(""), path, content[:8], picture)
+            kind += ", gzipped"
+        else:
+            images, labels, kind = _read(file, path, path, head, picture)
+    if as_mnist and not kind.startswith("picture"):
+        images, _ = all_as_mnist(images)
+    return ImageFile(images=images, labels=labels, digest=digest, format=kind)
 
 
-def _read(file: BinaryIO, name: Path, path: Path, head: bytes) -> tuple[UInt8s, UInt8s | None, str]:
+def _read_any_size(file: BinaryIO, path: Path) -> UInt8s:
+    images, _ = all_as_mnist(read_photo(file, path)[None])
+    return np.asarray(images[0], np.uint8)
+
+
+def _read(
+    file: BinaryIO, name: Path, path: Path, head: bytes, picture: Callable[[BinaryIO, Path], UInt8s]
+) -> tuple[UInt8s, UInt8s | None, str]:
     """Reads by the first bytes and the name's ending; `path` is what error lines name."""
     file.seek(0)
     suffix = name.suffix.lower()
@@ -86,13 +116,18 @@ def _read(file: BinaryIO, name: Path, path: Path, head: bytes) -> tuple[UInt8s, 
         images, labels = read_npz(file, path)
         return images, labels, "npz"
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or suffix in (".png", ".jpg", ".jpeg"):
-        return read_picture(file, path)[None], None, "picture"
+        return picture(file, path)[None], None, "picture"
     if head.startswith(b"\0\0") or "idx3" in name.name:
         in_memory = isinstance(file, io.BytesIO)
         return (parse_idx(file.read(), IMAGES, path) if in_memory else map_idx(path, IMAGES)), None, "IDX"
     if head.startswith(b"\x80") or suffix in (".pkl", ".pickle", ".dump"):
         raise refuse(path, "images must come in a format without code", "is a pickle", "save them by `np.save`")
-    line, _ = first_line(file, path)
+    other = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), "")
+    line, _ = ("", 0) if other else first_line(file, path)
+    is_text = suffix in (".csv", ".txt") or line.lstrip().startswith("<") or "pixel" in line.casefold()
+    if other or not (is_text or _NUMBER.search(line)):
+        rule = "images must come as IDX, .npy, .npz, PNG, JPEG, CSV, or text with 784 numbers a line"
+        raise refuse(path, rule, f"is {other or 'none of these'}", "save them as one of these, such as PNG")
     if suffix == ".csv" or "," in line:
         images, labels = read_csv(file, path)
         return images, labels, "CSV"

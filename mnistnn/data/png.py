@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,10 +63,16 @@ def _grey(picture: Any) -> UInt8s:
     return np.asarray(picture.convert("L"), np.uint8)
 
 
-def read_folder(folder: Path) -> tuple[UInt8s, tuple[str, ...], str]:
+def read_folder(
+    folder: Path, read: Callable[[BinaryIO, Path], UInt8s] = read_picture
+) -> tuple[UInt8s, tuple[str, ...], str]:
     """Returns the pictures of a folder in the natural order of their names (2.png before 10.png), these, and a digest.
 
     The digest is that of the lines which `sha256sum` prints for them in this order, so each name counts too.
+
+    Args:
+        folder: the folder.
+        read: reads one of them, as `read_picture` does.
 
     Shape: → (N, 28, 28), N names
 
@@ -82,7 +89,7 @@ def read_folder(folder: Path) -> tuple[UInt8s, tuple[str, ...], str]:
     lines = []
     for index, path in enumerate(paths):
         with open_input(path) as file:
-            images[index] = read_picture(file, path)
+            images[index] = read(file, path)
         lines.append(f"{sha256_file(path)}  {one_line(path.name)}\n")
     return images, tuple(path.name for path in paths), sha256_bytes("".join(lines).encode())
 

@@ -106,14 +106,18 @@ def train(
 @click.option(
     "--model", type=MODEL, metavar="MODEL", help="A .npz file, a study's name (its ensemble) or a trained net's name."
 )
+@click.option(
+    "--as-mnist", is_flag=True, help="Invert, scale and centre the images as MNIST was made; photos of any size too."
+)
 @options("json", "quiet")
-def predict(images: Sequence[Path], model: str | None, as_json: bool, quiet: bool) -> None:
+def predict(images: Sequence[Path], model: str | None, as_mnist: bool, as_json: bool, quiet: bool) -> None:
     """Print the digit on each image, and its probability.
 
-    IMAGE is a PNG, a folder of PNGs, or any file of images that `submit` takes. Without --model the ensemble of the
-    study `default` answers, else the net that was trained last.
+    IMAGE is a PNG or a JPEG, a folder of these, or any file of images that `submit` takes. A line warns of images that
+    are blank, or dark on light. Without --model the ensemble of the study `default` answers, else the net that was
+    trained last.
     """
     from sweeps.single.predict import predict_files
 
-    answers = predict_files(images, model, root=project_root(), echo=log_to(quiet))
+    answers = predict_files(images, model, root=project_root(), as_mnist=as_mnist, echo=log_to(quiet))
     show_as("\n".join(map(str, answers)), [answer.to_dict() for answer in answers], as_json)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnistnn.data import read_images
-from mnistnn.errors import DataError, InputError
+from mnistnn.data import as_mnist, read_images
+from mnistnn.errors import DataError, InputError, SizeError
 from mnistnn.files import sha256_bytes
 from tests.mnistnn.data.formats import IMAGES, LABELS, all_formats, npy, png
 
@@ -54,6 +54,10 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         ("input.png", b"garbage", "is damaged"),
         ("input.txt", b"garbage", "784 numbers a line"),
         ("input", b"garbage", "784 numbers a line"),
+        ("README.md", b"# A title, and more\n", "is none of these; save them as one of these, such as PNG"),
+        ("digit.bmp", b"BM\x36\x0c,\0\0\0", "is a BMP picture"),
+        ("digit.webp", b"RIFF\x10\0\0\0WEBPVP8 ", "is a WebP picture"),
+        ("few.md", b"1 2 3\n", "has 3 in its first"),
         ("input.csv", b"garbage", "784 pixels a row"),
         ("input.gz", FORMATS["images.txt.gz"][:200], "is damaged"),
         ("train-images-idx3-ubyte", b"garbage", "magic number 2051"),
@@ -127,3 +131,19 @@ def test_any_bytes_end_in_an_input_error(tmp_path: Path, data: bytes, name: str)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError):
         read_images(tmp_path / name)
+
+
+def test_photos_of_any_size_are_made_as_mnist_where_asked_for(tmp_path: Path) -> None:
+    paper = 255 - np.pad(IMAGES[0].repeat(5, axis=0).repeat(5, axis=1), ((30, 130), (60, 100)))
+    (tmp_path / "photos").mkdir()
+    for name, image in (("a.png", paper), ("b.png", np.full((40, 30), 255, np.uint8)), ("c.png", IMAGES[1])):
+        (tmp_path / "photos" / name).write_bytes(png(image))
+    with pytest.raises(SizeError, match="28×28"):
+        read_images(tmp_path / "photos")
+    read = read_images(tmp_path / "photos", as_mnist=True)
+    np.testing.assert_array_equal(read.images, [as_mnist(paper), np.zeros((28, 28)), as_mnist(IMAGES[1])])
+    alone = read_images(tmp_path / "photos" / "a.png", as_mnist=True)
+    np.testing.assert_array_equal(alone.images, read.images[:1])
+    (tmp_path / "light.npy").write_bytes(npy(255 - IMAGES))
+    light = read_images(tmp_path / "light.npy", as_mnist=True)
+    np.testing.assert_array_equal(light.images, [as_mnist(255 - image) for image in IMAGES])

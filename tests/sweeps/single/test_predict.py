@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mnistnn.checkpoint import save_model
+from mnistnn.errors import InputError
 from mnistnn.network import Network
 from mnistnn.presets import preset
 from sweeps.single.predict import Answer, predict_files
@@ -55,3 +56,37 @@ def test_images_without_names_go_by_their_number(tmp_path: Path, network: Networ
 
 def test_an_answer_is_one_line_whatever_the_name() -> None:
     assert str(Answer("a\nb\x1b\udcff  c.png", None, 3, 0.5)) == "a?b??  c.png  3  0.5000"
+
+
+DIGIT = np.zeros((28, 28), np.uint8)
+DIGIT[5:23, 12:16] = 255
+
+
+def test_dark_ink_and_blank_images_are_told(tmp_path: Path, network: Network) -> None:
+    np.save(tmp_path / "four.npy", np.stack([DIGIT, 255 - DIGIT, np.zeros_like(DIGIT), 255 - DIGIT]))
+    _save(tmp_path / "light.png", 255 - DIGIT)
+    said: list[str] = []
+    files = [tmp_path / "four.npy", tmp_path / "light.png"]
+    plain = predict_files(files, str(tmp_path / "net.npz"), root=tmp_path, echo=said.append)
+    assert said[
+        0
+    ] == f"warning: {tmp_path}/four.npy[3] shows no digit, or too faint a one; what is said of it means " + ("nothing.")
+    assert said[1].startswith(
+        f"warning: 3 of 5 images ({tmp_path}/four.npy[2] the first) show dark ink on light ground"
+    )
+    assert "--as-mnist" in said[1]
+    said.clear()
+    made = predict_files(files, str(tmp_path / "net.npz"), root=tmp_path, as_mnist=True, echo=said.append)
+    assert [line for line in said if "light ground" in line] == []
+    assert made[0].probability == made[1].probability == made[4].probability
+    assert made[1] != plain[1]
+
+
+def test_a_picture_of_another_size_is_taken_as_mnist(tmp_path: Path, network: Network) -> None:
+    _save(tmp_path / "photo.png", 255 - np.kron(DIGIT, np.ones((10, 12), np.uint8)))
+    with pytest.raises(InputError, match=r"holds 280×336; bring it to 28×28, or let --as-mnist do that\.$"):
+        _predict(tmp_path, tmp_path / "photo.png")
+    (answer,) = predict_files(
+        [tmp_path / "photo.png"], str(tmp_path / "net.npz"), root=tmp_path, as_mnist=True, echo=lambda line: None
+    )
+    assert 0 < answer.probability <= 1
