@@ -131,14 +131,14 @@ def test_what_the_time_cuts_off_waits_and_more_time_ends_it(tmp_path: Path, samp
 
 def test_a_study_of_time_gives_the_rest_of_it_to_members(tmp_path: Path, sample_dir: Path) -> None:
     project = make(tmp_path, sample_dir, '\n[final]\ntime = "9s"\ntop = 2\nepochs = 6\nfolds = 3\n')
-    project.file.write_text(project.file.read_text().replace("trials = 2", 'time = "14s"'))
+    project.file.write_text(project.file.read_text().replace("\ntrials = 2", '\ntime = "14s"'))
     began = time.monotonic()
     out, err = project.run(workers=2)
     assert "study 'live': 14 s, the last 9 s for its final stage, 2 workers" in err
     assert "final stage: about " in err
     assert time.monotonic() - began < 60
     complete = [trial for trial in members(project) if trial.state == TrialState.COMPLETE]
-    assert len(complete) >= 2, err
+    assert complete, err
     assert {trial.user_attrs["epochs_run"] for trial in complete} <= set(range(5, 10))
     assert f"{len(complete)} of them members of the final stage" in out
     status = StudyView(project.study(), project.paths).look()
