@@ -159,7 +159,10 @@ def how_it_runs(study: optuna.Study, budget: StudyConfig) -> tuple[str, ...]:
             f"It waits, for the study's time is used up ({clock(elapsed_s)} of {clock(longest)}): give it more by",
             f"  run {name} --set budget.time={_more_time(elapsed_s)}",
         )
-    return (f"It does not count towards the budget. Workers at the study take it up in its turn; else: run {name}",)
+    final = "" if budget.final is None else ", before new members of the final stage if that has begun"
+    return (
+        f"It does not count towards the budget. Workers at the study take it up in its turn{final}; else: run {name}",
+    )
 
 
 def _more_time(elapsed_s: float) -> str:

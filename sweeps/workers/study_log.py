@@ -59,6 +59,7 @@ class StudyLog:
             "metric": metric,
             "budget": study_page.budget_text(config),
             "epochs of a trial": budget.epochs,
+            "final stage": study_page.final_text(config),
             "sampler": config.sampler.type,
             "pruner": config.pruner.type,
             "baselines": ", ".join(config.baselines) or None,

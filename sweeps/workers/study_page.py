@@ -16,7 +16,7 @@ from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import reading, views
 from sweeps.tracking.table import view_tags
 
-__all__ = ["budget_text", "first_page", "heading", "page_views", "result", "stopped", "winner"]
+__all__ = ["budget_text", "final_text", "first_page", "heading", "page_views", "result", "stopped", "winner"]
 
 
 def page_views(config: StudyConfig) -> dict[str, str]:
@@ -42,6 +42,18 @@ def budget_text(config: StudyConfig) -> str:
     limits += [f"{budget.time_s:g} s"] if budget.time_s is not None else []
     limits += [] if (arms := config.ablation()) is None else [str(arms)]
     return " or ".join(limits)
+
+
+def final_text(config: StudyConfig) -> str | None:
+    """Returns the final stage in words: "5100 s of it, the best 3 architectures for 16 epochs"; None where none is."""
+    final = config.final
+    if final is None:
+        return None
+    limits = [f"{final.time_s:g} s of it"] if final.time_s is not None else []
+    limits += [f"{final.members} members"] if final.members is not None else []
+    plural = "s" if final.top > 1 else ""
+    about = "about " if final.time_s is not None else ""
+    return f"{', '.join(limits)}, the best {final.top} architecture{plural} for {about}{final.epochs} epochs"
 
 
 def first_page(config: StudyConfig, facts: Mapping[str, object], commit: str | None) -> dict[str, str]:

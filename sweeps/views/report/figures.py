@@ -116,8 +116,12 @@ class EnsembleFacts:
 
     @property
     def leads(self) -> bool:
-        """Whether the average beats its best member by validation loss, which may choose; the test images may not."""
-        return len(self.members) == 1 or self.val_loss.estimate < self.best.val_loss
+        """Whether the average beats its best member by validation loss, which may choose; the test images may not.
+
+        They are compared on the images that both have predicted: members of a final stage each have others. Where those
+        images are that member's alone, they say nothing against the average, which stands then.
+        """
+        return len(self.members) == 1 or self.val_loss_gain.estimate <= 0
 
     @property
     def best(self) -> MemberFacts:

@@ -66,6 +66,8 @@ def test_mlflow_has_them_in_the_same_experiment(plain: Project) -> None:
     assert sorted(name[:14] for name, *_ in rows) == ["#002 final 1/3", "#003 final 2/3", "#004 final 3/3"]
     assert {status for *_, status in rows} == {"FINISHED"}
     assert len({experiment for _, experiment, _ in rows}) == 1
+    said = (plain.paths.parent / "events.jsonl").read_text()
+    assert "final stage | 3 members, the best 2 architectures for 4 epochs |" in said
 
 
 def members(project: Project) -> list[FrozenTrial]:
