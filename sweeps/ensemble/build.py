@@ -140,6 +140,7 @@ def build_ensemble(
             stage=chosen.stage,
             methods=chosen.scores,
             tta_gain=chosen.tta_gain,
+            is_named=chosen.is_named,
         )
         training_likeness(dataset.digest, Paths(root).data, lambda: dataset)  # for `submit`, which may not find it
         if draw is not None and not any(folder.glob("*.png")):
@@ -256,6 +257,7 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         methods=chosen.scores,
         tta=ensemble.tta,
         tta_gain=chosen.tta_gain,
+        is_named=chosen.is_named,
     )
 
 

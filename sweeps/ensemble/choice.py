@@ -52,6 +52,7 @@ class Choice:
         stage: "search" or "final": where the members come from; "mixed" if from both, or from outside.
         scores: what each way of weighing is worth.
         tta_gain: by how much views lower the loss; None without them.
+        is_named: whether the trials were named, and not the best taken.
     """
 
     ensemble: Ensemble
@@ -62,6 +63,7 @@ class Choice:
     stage: str
     scores: tuple[MethodScore, ...] = ()
     tta_gain: Interval | None = None
+    is_named: bool = False
 
 
 def choose(
@@ -147,6 +149,7 @@ def choose(
         stages.pop() if len(stages) == 1 else "mixed",
         weighing.scores,
         _gain(evidence, probs, join([plain[i] for i in kept]).combine(weights)) if tta else None,
+        numbers is not None,
     )
 
 

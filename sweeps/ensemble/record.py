@@ -95,6 +95,7 @@ class EnsembleReport:
         methods: what each way of weighing is worth on images that its weights were not fitted on.
         tta: by how many pixels images are shifted for the views that members average; 0 for none.
         tta_gain: by how much views lower the loss on the images that chose; None without them.
+        is_named: whether the trials were named, and not the best taken.
         run_id: its MLflow run, once it is tracked.
         model: the registered model's name and version ("sweeps-default, version 3"), once it is registered.
         untracked: why it could not be tracked, or None.
@@ -120,6 +121,7 @@ class EnsembleReport:
     methods: tuple[MethodScore, ...] = ()
     tta: int = 0
     tta_gain: Interval | None = None
+    is_named: bool = False
     run_id: str | None = None
     model: str | None = None
     untracked: str | None = None

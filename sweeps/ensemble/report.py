@@ -24,7 +24,7 @@ _FLATTERY = {
     "held-out": "Held-out: each image was answered by the members that were not trained on it; those of a search kept "
     "their epoch of least validation loss, which flatters them, and those from outside have their own word for it.",
 }
-_METHOD_HEAD = ["members", "loss", "accuracy", "loss lost against the mean"]
+_METHOD_HEAD = ["members", "loss", "accuracy", "loss below the mean's"]
 _SHORT = {"validation": "val", "out-of-fold": "oof", "held-out": "held"}
 
 
@@ -148,7 +148,9 @@ def choice_text(report: EnsembleReport) -> str:
     if report.stage == "final":
         what += " of the final stage"
     text = f"the best {report.considered} of {report.finished} finished {what} by {report.chosen_by} loss"
-    if report.stage == "final" and report.considered == report.finished:
+    if report.is_named:
+        text = f"{report.considered} of {report.finished} finished {what}, as named"
+    elif report.stage == "final" and report.considered == report.finished:
         text = f"all {report.finished} finished {what}"
     left_out = report.considered - len(report.members)
     return text + (f", {left_out} of them left out by {report.method} selection" if left_out else "")
@@ -188,17 +190,18 @@ def _methods_markdown(report: EnsembleReport) -> list[str]:
         "\n".join([_markdown_row(head), "|---|" + "--:|" * 4, *rows]),
         f"Each was fitted, with a temperature, on four fifths of the {report.chosen_by} images and scored on the other "
         "fifth, in turn. The plain mean is taken unless another's gain is clear of zero, or another was asked for.",
-        *_temperature(report),
-        *_views(report),
+        " ".join([*_temperature(report), *_views(report)]),
     ]
 
 
 def _views(report: EnsembleReport) -> list[str]:
     if not report.tta:
         return []
-    gain = "" if report.tta_gain is None else f" Loss lost by it: {_interval(report.tta_gain, 5)}."
     pixels = "pixel" if report.tta == 1 else "pixels"
-    return [f"members average five views: the image, and it shifted by {report.tta} {pixels} in four directions.{gain}"]
+    lines = [f"members average five views: the image, and it shifted by {report.tta} {pixels} in four directions."]
+    if report.tta_gain is not None:
+        lines.append(f"on the {report.chosen_by} images views lower the loss by {_interval(report.tta_gain, 5)}.")
+    return lines
 
 
 def _temperature(report: EnsembleReport) -> list[str]:

@@ -24,7 +24,7 @@ def add_final(home: Home, dataset: Dataset, of: int, fold: int, folds: int = 4) 
     attributes = {
         "label": base.user_attrs["label"],
         "weights_sha256": base.user_attrs["weights_sha256"],
-        "final": {"of": of, "fold": fold, "folds": folds, "seed": home.config.seed},
+        "final": {"of": of, "fold": fold + 1, "folds": folds, "seed": home.config.seed, "epochs": 2},
     }
     study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes))
     number = len(study.get_trials(deepcopy=False)) - 1

@@ -48,6 +48,7 @@ def night_trained(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> 
     train, validation = sample.split(config.seed)
     bench = Bench(
         config=config,
+        dataset=sample,
         space=Space(config),
         train=train,
         validation=validation,
@@ -124,6 +125,8 @@ def test_trials_of_two_studies_are_averaged_by_what_each_has_not_seen(
 def test_chosen_trials_are_the_members(home: Home, night: StudyConfig, sample: Dataset) -> None:
     report = _build(home, sample, others=[night], method="mean", numbers={"smoke": [4, 0], "night": [1]})
     assert {each.member.name for each in report.members} == {"#004", "#000", "night#001"}
+    ours = _build(home, sample, method="mean", numbers={"smoke": [4, 0]})
+    assert f"(2 of {TRIALS} finished trials, as named)" in as_text(ours)
     alone = _build(home, sample, others=[night], method="mean", numbers={"smoke": [], "night": [1]})
     assert [each.member.name for each in alone.members] == ["night#001"]
     with pytest.raises(StudyError, match="must be finished trials, but 9 of study 'night' is none; see `trials night`"):
@@ -229,6 +232,7 @@ def test_views_are_averaged_wherever_the_ensemble_answers(home: Home, sample: Da
     assert report.digest != plain.digest
     assert report.tta_gain is not None
     assert "members average five views: the image, and it shifted by 1 pixel in four" in as_text(report)
+    assert max(map(len, as_text(report).splitlines())) <= 120
     ensemble = load_ensemble(home.paths)
     assert ensemble.tta == 1
     with np.load(home.paths.ensemble / "probs.npz") as file:

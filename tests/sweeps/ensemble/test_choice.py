@@ -155,3 +155,11 @@ def test_a_notebook_sees_the_final_stage_too(home: Home, sample: Dataset) -> Non
     ensemble = Study("smoke", root=home.root).ensemble(method="mean")
     assert len(ensemble) == 2
     assert 0 < ensemble.val_accuracy.low < ensemble.val_accuracy.high <= 1
+
+
+def test_the_mark_of_a_final_member_is_the_studys_own() -> None:
+    """The ensemble names it itself, for who only predicts shall not wait for Optuna."""
+    from sweeps.ensemble import members
+    from sweeps.study import lineage
+
+    assert members.FINAL == lineage.FINAL
