@@ -161,3 +161,20 @@ def test_in_print_nothing_is_cut(opened: Opened) -> None:
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.evaluate("getComputedStyle(document.querySelector('#trials')).breakBefore") == "page"
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_what_is_folded_is_printed(opened: Opened) -> None:
+    with opened() as page:
+        file = page.locator("details pre")
+        assert not file.is_visible()
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert file.is_visible()
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert not file.is_visible()
+
+
+def test_pictures_stand_side_by_side_where_there_is_room(opened: Opened) -> None:
+    for width, columns in ((1280, 2), (360, 1)):
+        with opened(width) as page:
+            places = page.locator("#pictures figure").evaluate_all("all => all.map(each => each.offsetLeft)")
+            assert len(set(places)) == columns

@@ -222,7 +222,7 @@ def _row(axes: Axes, depth: int, row: Places, ticks: Sequence[tuple[float, str]]
         annotation_clip=False,
         fontweight="bold" if depth == 0 else "normal",
     )
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.95, "pad": 0.6}
     for x, text in [*ticks, *([(_NOT_ASKED, "–")] if misses else [])]:
         axes.plot([x, x], [-depth - 0.06, -depth + 0.06], color=GREY, lw=1.0, zorder=1)
         long = len(text) > _SHORT

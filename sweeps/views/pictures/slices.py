@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_slices"]
 
-_MOST = 16
+_MOST, _LEAST = 16, 4  # parameters; of a few trials no more than there are trials: those tell nothing of a dozen
 _COLUMNS = 2
 _ROW, _PLOT, _TOP = 1.5, 0.92, 0.92  # inches: from one to the next, its height, what is above all
 _LETTERS = 28  # as many as stand side by side below an axis
@@ -41,7 +41,7 @@ def draw_slices(facts: StudyFacts) -> Figure:
         NothingToDraw: fewer than two trials have ended, or they differ in nothing that was searched.
     """
     trials = facts.of("complete", "pruned")
-    parameters = shown_parameters(facts, trials, _MOST)
+    parameters = shown_parameters(facts, trials, min(_MOST, max(_LEAST, len(trials))))
     if len(trials) < 2 or not parameters:
         raise NothingToDraw("it takes two trials with other parameters each.")
     scale = metric_scale(facts, [trial.value or 0.0 for trial in trials])

@@ -26,3 +26,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
   for (const hint of document.querySelectorAll(".sorting")) hint.hidden = false;
 }
+
+// On paper nothing can be unfolded.
+const folded = [];
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details:not([open])")) {
+    each.open = true;
+    folded.push(each);
+  }
+});
+addEventListener("afterprint", () => {
+  while (folded.length) folded.pop().open = false;
+});

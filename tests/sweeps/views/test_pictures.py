@@ -18,8 +18,9 @@ from sweeps.views.pictures import NothingToDraw, drawn, study_pictures
 from sweeps.views.pictures.catalogue import STUDY
 from sweeps.views.pictures.cost import pareto_front
 from sweeps.views.pictures.facts import Span, gather
-from sweeps.views.pictures.parameters import LEAST_TRIALS, importances
+from sweeps.views.pictures.parameters import LEAST_TRIALS, draw_parallel, importances
 from sweeps.views.pictures.scale import scale_of
+from sweeps.views.pictures.slices import draw_slices
 from sweeps.views.pictures.style import log_marks, number
 from sweeps.views.pictures.workers import lanes_of, without_pauses
 from tests.sweeps.command import Home
@@ -189,3 +190,21 @@ def test_a_logarithmic_axis_has_marks(low: float, high: float) -> None:
     assert all(low * 0.999 <= mark <= high * 1.001 for mark in marks)
     assert len(marks) <= 6
     assert len(marks) >= (2 if math.log10(high / low) > 0.05 else 0)
+
+
+def test_a_few_trials_are_not_spread_over_a_dozen_plots() -> None:
+    for count, plots in ((3, 4), (5, 5)):
+        figure = draw_slices(gather(drawn_study(count)))
+        assert sum(axes.get_visible() for axes in figure.axes) == plots
+
+
+def test_lines_do_not_strike_labels_through() -> None:
+    (axes,) = draw_parallel(gather(drawn_study(25))).axes
+    labels = [text for text in axes.texts if text.get_va() == "top"]
+    assert labels
+    lines = max(line.get_zorder() for line in [*axes.lines, *axes.collections])
+    for label in labels:
+        patch = label.get_bbox_patch()
+        assert patch is not None
+        assert label.get_zorder() > lines
+        assert (patch.get_alpha() or 1) > 0.9

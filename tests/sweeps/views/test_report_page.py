@@ -16,7 +16,7 @@ from sweeps.ensemble.record import RECORD
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.views.report import write_report
-from sweeps.views.report.page import Image, render
+from sweeps.views.report.page import Image, columns, render
 from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
 from tests.sweeps.views.html import Page
 from tests.sweeps.views.recorded import DIGEST, Recorded
@@ -233,3 +233,20 @@ def contrast(first: str, second: str) -> float:
 
     dark, light = sorted((luminance(first), luminance(second)))
     return (light + 0.05) / (dark + 0.05)
+
+
+def picture(title: str, height: int) -> Image:
+    return Image(title=title, caption="", png=bytes(16) + (840).to_bytes(4) + height.to_bytes(4))
+
+
+def test_columns_of_pictures_end_together() -> None:
+    heights = {"a": 300, "b": 450, "c": 800, "d": 1080, "e": 330, "f": 500, "g": 230}
+    both = columns([picture(title, height) for title, height in heights.items()])
+    titles = ["".join(each.title for each in column) for column in both]
+    assert sorted("".join(titles)) == sorted(heights)
+    assert all(list(column) == sorted(column) for column in titles)
+    ends = [sum(heights[title] for title in column) for column in titles]
+    assert abs(ends[0] - ends[1]) <= 60
+    alone = picture("a", 300)
+    assert columns([alone]) == ([alone], [])
+    assert columns([]) == ([], [])
