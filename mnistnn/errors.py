@@ -15,6 +15,7 @@ __all__ = [
     "SpecError",
     "Stopped",
     "nearest",
+    "nearest_or_gone",
 ]
 
 
@@ -59,3 +60,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."
+
+
+def nearest_or_gone(name: str, names: Iterable[str]) -> str:
+    """Returns that end for a name that a file of the checkout registers: it may have been moved away since."""
+    end = nearest(name, names)
+    is_typo = end.startswith("did you mean")
+    return end if is_typo else f"{end.removesuffix('.')}; if it was known before, put the file back that registered it."

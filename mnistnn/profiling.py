@@ -26,6 +26,7 @@ __all__ = ["WARM_UP", "Part", "Profile", "plan_names", "profile"]
 WARM_UP: Final = 5
 """Steps that come before the counted ones: their memory is touched for the first time."""
 
+_QUIET: Final = 0.2  # by which the same product may take longer on a machine that does nothing else
 _Key = tuple[str, str]  # a part, and "forward", "backward" or "" where it is neither
 _STEP: Final = ("step", "")
 _BATCHING, _LOSS, _AVERAGE, _REST = "batching", "softmax + loss", "moving average", "the rest"
@@ -67,6 +68,7 @@ class Profile:
         step_ms: the median of whole steps.
         mflop, gflops: of all matrix products of a step, and those by its time.
         sgemm_gflops: what a product of two large float32 matrices reached in the same run, at best.
+        sgemm_spread: by what part of that it was slower before the steps than after them, or the other way round.
         epoch_s: what an epoch of `epoch_images` takes at this speed, without validation.
         validation_s: what it takes to validate on all `validation_images`.
         buffers_mb: the network's buffers, params and grads.
@@ -86,6 +88,7 @@ class Profile:
     validation_images: int
     buffers_mb: float
     peak_mb: float
+    sgemm_spread: float = 0.0
 
     @property
     def validation_share(self) -> float:
@@ -111,7 +114,21 @@ class Profile:
             f"{self.validation_images:,}: {self.validation_s:.2f} s, {_percent(self.validation_share)} of both",
             f"peak memory: {self.peak_mb:.0f} MB, of which {self.buffers_mb:.0f} MB the network's",
         )
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes, *self._doubts()])
+
+    def _doubts(self) -> Iterator[str]:
+        """Yields why the times may be none of this network's own."""
+        if self.sgemm_spread > _QUIET:
+            yield (
+                f"warning: that sgemm was {_percent(self.sgemm_spread)} slower before the steps than after them, or the "
+                "other way round: other programs want the cores, so take no time here for true; profile again when "
+                "the machine is quiet."
+            )
+        elif self.gflops > self.sgemm_gflops:
+            yield (
+                "warning: faster than an sgemm, which only a plan with fewer multiplications can be: unless this one "
+                "has 3×3 convolutions, other programs held up that sgemm; profile again when the machine is quiet."
+            )
 
 
 def _row(part: Part) -> tuple[str, ...]:
@@ -173,7 +190,7 @@ def profile(trainer: Trainer, validation: Split, *, steps: int = 100) -> Profile
         Diverged: a batch's loss was not a finite number.
     """
     network, batch_size = trainer.network, min(trainer.spec.batch_size, trainer.images_per_epoch)
-    before = sgemm_gflops()
+    before = sgemm_gflops()  # its spread tells whether other programs were at work
     clocks = _Clocks(WARM_UP + steps)
     with _clocked(trainer, clocks), contextlib.suppress(Stopped):
         for _ in trainer.fit(clocks.tick):
@@ -184,8 +201,10 @@ def profile(trainer: Trainer, validation: Split, *, steps: int = 100) -> Profile
     step_ms, mflop = _median_ms(row[_STEP] for row in rows), sum(part.mflop for part in parts)
     validation_s = _validation_s(network, validation)
     peak = peak_mb()  # without the matrices that the next line takes
+    slow, fast = sorted((before, sgemm_gflops()))
     return Profile(
-        sgemm_gflops=max(before, sgemm_gflops()),
+        sgemm_gflops=fast,
+        sgemm_spread=1 - slow / fast,
         parts=parts,
         steps=len(rows),
         batch_size=batch_size,

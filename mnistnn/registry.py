@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from mnistnn.errors import SpecError, nearest
+from mnistnn.errors import SpecError, nearest, nearest_or_gone
 from mnistnn.spec import Spec
 
 __all__ = ["Registry", "augmentation", "layer", "optimizer", "schedule"]
@@ -53,7 +53,7 @@ class Registry:
         """
         self._discover()
         if name not in self._classes:
-            raise SpecError(f"unknown {self.kind} {name!r}; {nearest(name, self._classes)}")
+            raise SpecError(f"unknown {self.kind} {name!r}; {nearest_or_gone(name, self._classes)}")
         return self._classes[name]
 
     def names(self, role: str | None = None) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnistnn.domains import Choice, Domain, FloatRange, IntRange
-from mnistnn.errors import nearest
+from mnistnn.errors import nearest, nearest_or_gone
 from sweeps.config.fault import Fault, shown
 from sweeps.config.legal import (
     AUGMENT,
@@ -190,7 +190,7 @@ def _named(value: object, path: Path, known: Sequence[str]) -> dict[str, Mapping
     for name in names:
         where = (*path, name) if isinstance(value, Mapping) else path
         if name not in known:
-            raise Fault(where, f"must be known, but {shown(name)} is not; {nearest(str(name), known)}")
+            raise Fault(where, f"must be known, but {shown(name)} is not; {nearest_or_gone(str(name), known)}")
         if name in given:
             raise Fault(path, f"must name each once, but got {shown(value)}; take one out.")
         table = value[name] if isinstance(value, Mapping) else {}

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweeps.config import StudyConfig
-from sweeps.errors import StudyError
+from sweeps.errors import ConfigError, StudyError
 from sweeps.study.space import Space, Values
 from sweeps.study.storage import origin_of
 
@@ -19,13 +19,16 @@ def config_of(study: optuna.Study) -> StudyConfig:
     """Returns the configuration that a study was last run with.
 
     Raises:
-        StudyError: it was never run.
+        StudyError: it was never run, or has what this checkout does not know.
     """
     tables: dict[str, Any] | None = study.user_attrs.get("config")
     if tables is None or not study.user_attrs.get("enqueued"):
         name = study.study_name
         raise StudyError(f"study {name!r} must have been begun, but is not; start it with `run {name}`.")
-    return StudyConfig.from_dict(tables)
+    try:
+        return StudyConfig.from_dict(tables)
+    except ConfigError as error:
+        raise StudyError(f"study {study.study_name!r}, as it was last run: {error}") from None
 
 
 def find_trial(study: optuna.Study, number: int) -> FrozenTrial:

@@ -186,3 +186,15 @@ def test_a_moving_average_is_a_part_of_the_step(train: Split, validation: Split)
     found = profile(trainer_of(TINY, train, replace(SPEC, ema=0.9)), validation, steps=3)
     assert [part.name for part in found.parts][-3:] == ["adam", "moving average", "the rest"]
     assert by_name(found)["moving average"].ms > 0
+
+
+def test_a_busy_machine_is_told(train: Split, validation: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = iter([80.0, 100.0, 100.0, 60.0])
+    monkeypatch.setattr("mnistnn.profiling.sgemm_gflops", lambda: next(speeds))
+    quiet = profile(trainer_of(TINY, train), validation, steps=3)
+    assert quiet.sgemm_spread == pytest.approx(0.2)
+    assert "warning" not in replace(quiet, sgemm_spread=0.1, gflops=73.0).text()
+    busy = profile(trainer_of(TINY, train), validation, steps=3)
+    assert (busy.sgemm_gflops, busy.sgemm_spread) == (100.0, pytest.approx(0.4))
+    assert "warning: that sgemm was 40.0 % slower" in busy.text().splitlines()[-1]
+    assert "warning: faster than an sgemm" in replace(quiet, sgemm_spread=0.1, gflops=124.9).text()

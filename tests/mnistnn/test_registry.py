@@ -40,7 +40,10 @@ def test_a_spec_goes_to_plain_values_and_back(dishes: Registry) -> None:
     ("values", "message"),
     [
         ({"type": "soap"}, "unknown dish 'soap'; did you mean 'soup'?"),
-        ({"type": "tea"}, "unknown dish 'tea'; known are: soup."),
+        (
+            {"type": "tea"},
+            "unknown dish 'tea'; known are: soup; if it was known before, put the file back that registered it.",
+        ),
         ({"type": "soup", "bowl": 2}, "dish 'soup' has no field 'bowl'; did you mean 'bowls'?"),
         ({"type": "soup", "bowls": 2.0}, "`bowls` must be a whole number from 1 to 9, but got 2.0."),
         ({"type": "soup", "salt": "much"}, "`salt` must be a number from 0 to 1, but got 'much'."),

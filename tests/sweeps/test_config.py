@@ -118,6 +118,7 @@ def test_another_pruner_does_not_inherit_the_options_of_the_files() -> None:
         ("search.translation.shift=1", "write it under [search.augment.translation]"),
         ("search.epochs=3", "search.epochs belongs into [budget]"),
         ("fixed.activation=rleu", "fixed.activation must be known, but \"rleu\" is not; did you mean 'relu'?"),
+        ("search.activation.my_swish={}", "; if it was known before, put the file back that registered it."),
         ('fixed.activation=["relu", "sigmoid"]', "fixed.activation must be one under [fixed]"),
         ("fixed.dropout=0.3", "search.dropout must not also stand in [fixed]"),
         ("fixed.pool={low=0}", "fixed.pool must be one value under [fixed]"),
