@@ -120,8 +120,8 @@ class Profile:
         """Yields why the times may be none of this network's own."""
         if self.sgemm_spread > _QUIET:
             yield (
-                f"warning: that sgemm was {_percent(self.sgemm_spread)} slower before the steps than after them, or the "
-                "other way round: other programs want the cores, so take no time here for true; profile again when "
+                f"warning: that sgemm was {_percent(self.sgemm_spread)} slower before the steps than after them, or "
+                "the other way round: other programs want the cores, so take no time here for true; profile again when "
                 "the machine is quiet."
             )
         elif self.gflops > self.sgemm_gflops:

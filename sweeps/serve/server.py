@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import socket
 import sys
 import threading
 import time
+import urllib.request
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -23,6 +26,8 @@ __all__ = ["serve"]
 
 _HOST = "127.0.0.1"
 _PORT = 5010
+_MOST_BYTES = 1 << 16  # of what whoever has that port answers
+_LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _IDLE_S = 20.0  # after which a connection that says nothing is closed
 
 
@@ -51,6 +56,8 @@ def serve(
     told: list[int] = []
     with _listening(port) as listener, caught(told):
         number = listener.getsockname()[1]
+        if port is None and number != _PORT:
+            print(f"{_holder_of(_PORT)}; this one takes another port.", file=sys.stderr, flush=True)
         server = make_server(_HOST, number, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
@@ -82,6 +89,17 @@ def _listening(wanted: int | None) -> socket.socket:
             continue
         return listener
     raise InputError(f"the port must be free, but {wanted or _PORT} {failed}; name another, or none to take any.")
+
+
+def _holder_of(number: int) -> str:
+    """Returns who has a port, as a sentence without its end: a page of these, or nobody known."""
+    address = f"http://{_HOST}:{number}"
+    with contextlib.suppress(OSError, HTTPException, ValueError, AttributeError):
+        with _LOOPBACK.open(f"{address}/ensemble", timeout=2) as answer:
+            study = json.loads(answer.read(_MOST_BYTES)).get("study")
+        if isinstance(study, str) and study.isprintable():
+            return f"study {study[:100]} is served already, at {address}"
+    return f"port {number} is taken by another program"
 
 
 class _Handler(WSGIRequestHandler):

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def serve(
         raise TrackingError(f"there must be runs to show, but {path} is not there yet; run `make sweep` first.")
     store.prepare(uri, root)  # so that what does not open is one line here, and not a log of the server's
     number = _free_port(port, host)
+    if port is None and number != _PORT:
+        print(f"{_holder_of(_PORT)}; this one takes another port.", file=sys.stderr, flush=True)
     reached = _LOCAL if host in _EVERYWHERE else host
     address = f"http://[{reached}]:{number}" if ":" in reached else f"http://{reached}:{number}"
     if not _is_loopback(host):
@@ -182,6 +185,15 @@ def _free_port(wanted: int | None, host: str = _LOCAL) -> int:
             probe.bind((host, number))
             return int(probe.getsockname()[1])
     raise TrackingError(f"the port must be free, but {wanted} is taken; name another, or none to take any.")
+
+
+def _holder_of(number: int) -> str:
+    """Returns who has a port, as a sentence without its end: a UI of MLflow's, such as this verb's, or nobody known."""
+    address = f"http://{_LOCAL}:{number}"
+    with contextlib.suppress(OSError, HTTPException), _LOOPBACK.open(f"{address}/health", timeout=2) as answer:
+        if answer.read(3) == b"OK":
+            return f"an MLflow UI is open already, at {address}"
+    return f"port {number} is taken by another program"
 
 
 def _answers(number: int) -> bool:

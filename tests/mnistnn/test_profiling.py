@@ -166,7 +166,7 @@ def test_the_clocks_come_off_again(train: Split, validation: Split) -> None:
 
 def test_the_table_has_a_row_for_each_part_and_ends_with_the_whole(train: Split, validation: Split) -> None:
     found = profile(trainer_of(TINY, train), validation, steps=2)
-    lines = found.text().splitlines()
+    lines = replace(found, sgemm_spread=0.0, sgemm_gflops=1e6).text().splitlines()  # however busy the machine is
     assert lines[0].split() == ["output", "forward", "ms", "backward", "ms", "ms", "share", "MFLOP", "GFLOP/s"]
     rows = lines[2 : 2 + len(found.parts)]
     assert [row.split("  ")[0] for row in rows] == [part.name for part in found.parts]
