@@ -66,7 +66,9 @@
 # ## In a notebook
 #
 # Start Jupyter, or any other notebook, with this environment and in this folder (`.venv/bin/pip install jupyterlab`
-# brings one). A study is one object; it reads what the workers left, and trains nothing.
+# brings one). It must be this one, the clone itself: nothing is installed under the name `sweeps`, and from the folder
+# above a clone that is called `sweeps` too, Python would find that one and no `Study` in it. A study is one object; it
+# reads what the workers left, and trains nothing.
 
 # %%
 from sweeps import Study
