@@ -241,7 +241,7 @@ def test_the_ensemble_is_described(client: Client) -> None:
     said = client.get("/ensemble").json
     assert said["study"] == NAME
     assert len(said["members"]) == MEMBERS
-    assert said["members"][0].keys() == {"trial", "label", "weight", "test_accuracy"}
+    assert said["members"][0].keys() == {"name", "trial", "label", "weight", "test_accuracy"}
     assert said["test_images"] == 500
     assert said["max_bytes"] == MAX_BYTES
 
