@@ -7,13 +7,24 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["by_make", "show_next"]
+if TYPE_CHECKING:
+    from sweeps.config import StudyConfig
+
+__all__ = ["by_make", "show_more", "show_next"]
 
 # The target of the Makefile for a verb.
-_TARGETS = {"ensemble": "sweep", "submit": "submission", "ui": "ui", "report": "report", "serve": "serve"}
+_TARGETS = {
+    "run": "sweep",
+    "ensemble": "sweep",
+    "submit": "submission",
+    "ui": "ui",
+    "report": "report",
+    "serve": "serve",
+}
 
 
 def by_make() -> bool:
@@ -37,6 +48,27 @@ def show_next(study: str, verbs: Mapping[str, str]) -> None:
         rows = list(lines)  # the commands stay whole, so that they can be copied
     for number, row in enumerate(rows):
         click.echo(f"{'next' if not number else '':4}  {row}", err=True)
+
+
+def show_more(config: StudyConfig, total_s: float) -> None:
+    """Shows on standard error how to give a study whose budget is used up as much again.
+
+    Args:
+        config: the study.
+        total_s: the seconds that it took so far.
+    """
+    from sweeps.config.duration import duration_code
+
+    called, time_s, trials = _typed("run", config.name), config.budget.time_s, config.budget.trials
+    if time_s is not None and (total_s >= time_s or trials is None):
+        time = duration_code(2 * time_s)
+        given = f"BUDGET={time}" if by_make() else f"--set budget.time={time}"
+    elif trials is not None:
+        given = f"--set budget.trials={2 * trials}"
+        given = f"ARGS='{given}'" if by_make() else given
+    else:  # a grid, or arms: there is no more of it
+        return
+    click.echo(f"more  {called} {given}", err=True)
 
 
 def _typed(verb: str, study: str) -> str:

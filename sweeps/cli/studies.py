@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.cli.completion import STUDY, TRIAL
-from sweeps.cli.hints import by_make, show_next
+from sweeps.cli.hints import by_make, show_more, show_next
 from sweeps.cli.options import (
     PATH,
     Section,
@@ -80,8 +80,12 @@ def run(
     summary = _work(config, data_dir, storage, pictures, **chosen)
     table = "" if as_json or not summary.complete else _best_trials(config.name, storage)
     show_as(f"{summary}\n\n{table}" if table else str(summary), summary.to_dict(), as_json)
-    if table and not summary.exit_code and not chosen["quiet"] and not by_make():  # `make` goes on by itself
-        show_next(config.name, _AFTER_ARMS if config.arms else _NEXT)
+    if as_json or chosen["quiet"]:
+        return summary.exit_code
+    if summary.stopped_by in ("budget", "complete"):
+        show_more(config, summary.total_s)
+    if table and not summary.exit_code and not by_make():  # `make` goes on by itself
+        show_next(config.name, _AFTER_ARMS if config.arms else _after(config.name, is_new=bool(summary.elapsed_s)))
     return summary.exit_code
 
 
@@ -102,6 +106,14 @@ _NEXT = {
     "report": "writes what came of it into one HTML file",
     "ui": "opens MLflow on all trials",
 }
+
+
+def _after(study: str, *, is_new: bool) -> dict[str, str]:
+    """Returns what may follow a `run`; an ensemble that is there already only if there is anything new."""
+    from sweeps.ensemble.record import RECORD
+
+    is_done = not is_new and (Paths(project_root()).study(study).ensemble / RECORD).is_file()
+    return {verb: what for verb, what in _NEXT.items() if not is_done or verb != "ensemble"}
 
 
 _AFTER_ARMS = {
@@ -216,7 +228,7 @@ def enqueue(study: str, values: Sequence[str], base: int | None, storage: str | 
 
     NAME is a column of `trials` (learning_rate, filters=32-64) or a full name (adam.learning_rate, kernel_2). What is
     not chosen is trial N's, else drawn as ever. Workers that are at the study take the trial up in its turn. It does
-    not count towards the budget in trials.
+    not count towards the budget in trials; a budget in time holds for it too.
     """
     from sweeps.study.enqueue import enqueue as enqueue_trial
     from sweeps.study.storage import load_study
@@ -236,7 +248,8 @@ def extend(study: str, trial: int, epochs: int, storage: str | None, as_json: bo
     """Train trial N for more epochs, as a new trial.
 
     It begins with the last state of trial N, which has ended and stays as it is, and is not pruned. The learning rate
-    goes on as in a training that was planned for E epochs. It does not count towards the budget in trials.
+    goes on as in a training that was planned for E epochs. It does not count towards the budget in trials; a budget in
+    time holds for it too.
     """
     from sweeps.study.extend import extend as extend_trial
     from sweeps.study.storage import load_study

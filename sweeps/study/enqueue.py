@@ -157,12 +157,15 @@ def how_it_runs(study: optuna.Study, budget: StudyConfig) -> tuple[str, ...]:
     if longest is not None and elapsed_s >= longest:
         return (
             f"It waits, for the study's time is used up ({clock(elapsed_s)} of {clock(longest)}): give it more by",
-            f"  run {name} --set budget.time={_more_time(elapsed_s)}",
+            f"  sweeps run {name} --set budget.time={_more_time(elapsed_s)}",
         )
     final = "" if budget.final is None else ", before new members of the final stage if that has begun"
-    return (
-        f"It does not count towards the budget. Workers at the study take it up in its turn{final}; else: run {name}",
-    )
+    turn = f"Workers at the study take it up in its turn{final}; else: run {name}"
+    notes: tuple[str, ...] = (f"It does not count towards a budget in trials. {turn}",)
+    if longest is not None:
+        left = clock(longest - elapsed_s)
+        notes += (f"The study's time holds for it too, of which {left} are left; what does not fit waits for more.",)
+    return notes
 
 
 def _more_time(elapsed_s: float) -> str:

@@ -169,9 +169,9 @@ class _Attempt:
         plain = bench.space.plain(values, self._epochs)
         recipe = bench.space.recipe(values, self._epochs)
         label = bench.space.architecture(values)
+        epoch_s = self._estimate(values)  # before the label: who sees that shows the estimate beside it
         trial.set_user_attr("label", label)  # from here on the parameters are whole
         trainer = self._trainer(recipe)
-        epoch_s = self._estimate(values)
         role = trial.user_attrs.get("preset") or trial.user_attrs.get("role")
         tags = {**bench.tags, "trial": str(self._origin)} | ({"baseline": str(role)} if self._is_baseline else {})
         tags |= lineage.kin_tags(trial)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.study.forecast import epochs_done
+from sweeps.study.lineage import total_epochs
+from sweeps.study.storage import origin_of
 from sweeps.views.progress import clock
 
-__all__ = ["RunSummary"]
+__all__ = ["RunSummary", "cut_off"]
+
+
+def cut_off(trials: Iterable[FrozenTrial], epochs: int) -> str | None:
+    """Returns a line on the trials that have begun and were stopped by the end of a budget, or None without any.
+
+    Args:
+        trials: the study's.
+        epochs: of a trial, unless it says otherwise.
+    """
+    named = [
+        f"#{origin_of(trial):03d} ({epochs_done(trial)} of {total_epochs(trial, epochs)} epochs done)"
+        for trial in trials
+        if trial.state == TrialState.WAITING and "label" in trial.user_attrs
+    ]
+    return f"stopped by the end of the budget, to go on in a longer one: {', '.join(named)}" if named else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +87,9 @@ class RunSummary:
         if self.members:
             counts[0] += f", {self.members} of them member{'s' if self.members != 1 else ''} of the final stage"
         counts += [f"{self.failed} failed"] if self.failed else []
-        counts += [f"{self.waiting} waiting for the next run"] if self.waiting else []
+        is_spent = self.stopped_by in ("budget", "complete")
+        if self.waiting:
+            counts.append(f"{self.waiting} waiting for {'a longer budget' if is_spent else 'the next run'}")
         lines = [f"study {self.study}: {', '.join(counts)}, in {clock(self.total_s)}"]
         if self.best_number is not None and self.best_value is not None:
             accuracy = (

@@ -34,7 +34,7 @@ from sweeps.workers.order import Order
 from sweeps.workers.outlook import Outlook
 from sweeps.workers.signals import caught
 from sweeps.workers.stages import describe_final, limits_text, why_left
-from sweeps.workers.summary import RunSummary
+from sweeps.workers.summary import RunSummary, cut_off
 
 __all__ = ["Finish", "RunSummary", "run_study"]
 
@@ -299,7 +299,11 @@ class _Run:
             self.progress.note(f"left behind by workers that died, and queued again: {numbers}")
 
     def _say_end(self, stopped_by: str, outlook: Outlook) -> None:
-        if stopped_by != "budget":
+        if stopped_by == "budget":
+            line = cut_off(self.study.get_trials(deepcopy=False), self.config.budget.epochs)
+            if line is not None:
+                self.progress.note(line)
+        else:
             reason = {"timeout": "the timeout", "trials": "--trials"}.get(stopped_by, f"a {stopped_by}")
             self.progress.warn(
                 f"study {self.config.name!r} was stopped by {reason}: {outlook.standing}. "

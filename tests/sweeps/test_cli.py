@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,10 @@ def test_run_of_a_finished_study_says_so_and_is_done(swept: Home) -> None:
     assert said.json["stopped_by"] == "complete"
     assert said.json["study"] == "smoke"
     assert "budget" in said.err
+    said = swept.process("run", "smoke", "--no-pictures")
+    assert re.search(r"^more  .* run smoke --set budget\.trials=\d+$", said.err, re.M)
+    built = (swept.root / "studies" / "smoke" / "ensemble" / "ensemble.json").is_file()
+    assert ("ensemble smoke" in said.err) is not built
     assert swept.process("run", "smoke", "--quiet").err == ""
 
 

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from sweeps import cli
-from sweeps.cli.hints import show_next
+from sweeps.cli import hints
+from sweeps.cli.hints import show_more, show_next
+from tests.sweeps.small import small_config
 
 STEPS = {"ensemble": "averages the best", "ui": "opens MLflow", "unknown": "is no verb"}
 
@@ -49,3 +52,27 @@ def test_targets_where_make_called(monkeypatch: pytest.MonkeyPatch) -> None:
         "      make ui                opens MLflow",
     ]
     assert said("default")[0] == "next  make sweep  averages the best"
+
+
+@pytest.mark.parametrize(
+    ("make", "budget", "lines"),
+    [
+        ("", {"time": "5m"}, ["more  PROGRAM run small --set budget.time=10m"]),
+        ("", {"trials": 7}, ["more  PROGRAM run small --set budget.trials=14"]),
+        ("", {"trials": 7, "time": "1m"}, ["more  PROGRAM run small --set budget.time=2m"]),
+        ("", {"trials": 7, "time": "2m"}, ["more  PROGRAM run small --set budget.trials=14"]),
+        ("1", {"time": "90s"}, ["more  make sweep STUDY=small BUDGET=3m"]),
+        ("1", {"trials": 7}, ["more  make sweep STUDY=small ARGS='--set budget.trials=14'"]),
+    ],
+)
+def test_how_to_give_more(
+    make: str,
+    budget: dict[str, Any],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SWEEPS_MAKE", make)
+    monkeypatch.setattr(hints, "_program", lambda: "PROGRAM")
+    show_more(small_config(budget={"epochs": 1} | budget), 90.0)
+    assert capsys.readouterr().err.splitlines() == lines

@@ -226,11 +226,13 @@ def test_of_those_that_the_rest_of_the_time_holds(tmp_path: Path, sample: Datase
 def test_a_spent_time_is_said(tmp_path: Path, sample: Dataset) -> None:
     config = small_config(budget={"time": "5m", "epochs": 2})
     asking = Asking(config, tmp_path, sample)
-    assert "run small" in asking("filters=2").notes[0]
+    first, second = asking("filters=2").notes
+    assert "run small" in first
+    assert second == "The study's time holds for it too, of which 5:00 are left; what does not fit waits for more."
     asking.study.set_user_attr("elapsed_s", 301.0)
     said = "\n".join(asking("filters=2").notes)
     assert "5:01 of 5:00" in said
-    assert "run small --set budget.time=16m" in said
+    assert "  sweeps run small --set budget.time=16m" in said
     longer = small_config(budget={"time": "10m", "epochs": 2})
     assert "budget.time" not in "".join(asking("filters=2", file=longer).notes)
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -427,3 +428,13 @@ def test_the_name_of_a_run(rate: float, text: str) -> None:
     assert run_name(17, "conv 32-64 bn", {"optimizer": "adamw", "learning_rate": rate}) == (
         f"#017 conv 32-64 bn adamw {text}"
     )
+
+
+def test_who_sees_a_trials_network_sees_its_estimate_too(tmp_path: Path, sample: Dataset, tiny: Any) -> None:
+    config = small_config()
+    study = make_study(config, tmp_path, sample)
+    bench = make_bench(config, tmp_path, tiny)
+    run_next(study, replace(bench, forecast=Forecast(config, bench.space, len(bench.train))))
+    # The journal has the attributes in the order in which others come to see them.
+    journal = (paths_of(config, tmp_path).journal).read_text()
+    assert 0 < journal.index('"epoch_s_estimate"') < journal.index('"label"')

@@ -112,10 +112,15 @@ def test_a_timeout_ends_a_call_and_the_clock_adds_up(project: Project) -> None:
 
 def test_a_budget_of_time_ends_the_study(project: Project) -> None:
     options = ["--set", "budget.epochs=200", "--set", "budget.time=1s"]
-    _, err = project.run(*options)
-    assert "stopped by" not in err
+    out, err = project.run(*options)
+    assert "was stopped by" not in err
+    cut = [trial for trial in project.study().trials if trial.state == TrialState.WAITING]
+    begun = [trial for trial in cut if "label" in trial.user_attrs]  # the machine may be too slow for it
+    assert ("stopped by the end of the budget, to go on in a longer one: #000 (" in err) is bool(begun)
+    assert ("1 waiting for a longer budget" in out) is bool(cut)
     _, err = project.run(*options)
     assert "has used up its budget" in err
+    assert err.splitlines()[-1].endswith("run live --set budget.time=2s")
 
 
 def test_more_workers_keep_to_the_trials(tmp_path: Path, sample_dir: Path) -> None:
