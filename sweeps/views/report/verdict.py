@@ -99,9 +99,9 @@ def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
     together = percent(ensemble.test_accuracy.estimate)
     if number == 1 or not ensemble.leads:
         won = f"{tried}, #{best.number:03d} ({best.label}) won: it reads {alone} of {digits} correctly"
-        losses = f"({loss(ensemble.val_loss.estimate)} against {loss(best.val_loss)})"
+        higher = f"(it is {loss(-ensemble.val_loss_gain.estimate)} higher)"
         others = f"; averaging it with {count(number - 1, 'other')}, which reads {together}, did not lower the "
-        others += f"validation loss {losses}, which chooses{_beyond_chance(ensemble)}"
+        others += f"validation loss {higher}, which chooses{_beyond_chance(ensemble)}"
         return f"{won}{others if number > 1 else ''}."
     surprise = (
         " (better than together by more than chance, but the test digits may not choose)" if gain.high < 0 else ""
