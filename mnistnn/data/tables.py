@@ -67,7 +67,10 @@ def number_rows(file: BinaryIO, path: Path, *, separator: str, columns: int) -> 
             value = values[row, column]
             shown = "no number" if np.isnan(value) else f"{value:g}"
             got = f"has {shown} in row {start + row + 1}, column {column + 1}"
-            raise refuse(path, "a value must be a whole number from 0 to 255", got, "correct that row")
+            remedy = "correct that row"
+            if ((values >= 0) & (values <= 1)).all():  # as networks are often given them
+                remedy = "these look like fractions of full ink: multiply them by 255 and round"
+            raise refuse(path, "a value must be a whole number from 0 to 255", got, remedy)
         start += len(values)
         yield values.astype(np.uint8)
 

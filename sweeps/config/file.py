@@ -101,6 +101,11 @@ def find_study(name_or_path: str, root: Path) -> Path:
         return path.resolve()
     studies = Paths(root).studies
     path = studies / f"{name_or_path}.toml"
+    if not _NAME.fullmatch(name_or_path) and os.path.lexists(path):
+        raise ConfigError(
+            f"a study's name must be letters, digits, - and _, the first no sign, but got {shown(name_or_path)}; give "
+            f"its file in {path.parent.name}/ another name."
+        )
     if not _NAME.fullmatch(name_or_path) or not os.path.isfile(path):
         known = [file.stem for file in studies.glob("*.toml")]
         remedy = nearest(name_or_path, known) if known else f"write one to {path.parent.name}/."

@@ -140,7 +140,8 @@ def _check_same(config: StudyConfig, known: dict[str, Any], data_digest: str) ->
     if "data_digest" in known and known["data_digest"] != data_digest:
         raise StudyError(
             f"study {config.name!r} must see the data it was begun with (digest {known['data_digest'][:12]}), "
-            f"but got other data ({data_digest[:12]}); name the same --data-dir or give the study another name."
+            f"but got other data ({data_digest[:12]}); name the same data by --data-dir or MNIST_DIR, "
+            "or give the study another name."
         )
 
 

@@ -210,6 +210,12 @@ def test_a_study_that_is_not_there_is_one_line(tmp_path: Path, name: str) -> Non
         assert "did you mean 'mine'?" in str(caught.value)
 
 
+def test_a_name_that_no_study_may_have_is_said_where_the_file_is_there(tmp_path: Path) -> None:
+    write(tmp_path, "[budget]\ntrials = 1\nepochs = 2\n").rename(tmp_path / "studies" / "my.study.toml")
+    with pytest.raises(ConfigError, match=r"must be letters, digits, - and _.*my\.study.; give its file in studies/"):
+        load_study("my.study", root=tmp_path)
+
+
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     write(tmp_path, "").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="must be TOML"):

@@ -79,7 +79,7 @@ class Cleaned:
         if self.referred:
             parts.append(f"{self.referred} more keep what ensembles, submissions or waiting trials refer to")
         if self.at_work:
-            parts.append(f"{self.at_work} at work are left alone")
+            parts.append(f"{self.at_work} that wait or run are left alone")
         if self.busy:
             parts.append(f"{self.busy} held by a process are left for the next call")
         return ", ".join(parts)

@@ -71,3 +71,11 @@ def test_bad_texts_are_refused(text: str, words: str) -> None:
         read(text)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_fractions_of_full_ink_are_told_from_a_bad_row() -> None:
+    row = " ".join(["0", "0.5", "1"] + ["0"] * 781)
+    with pytest.raises(DataError, match="look like fractions of full ink: multiply them by 255 and round"):
+        read_text(io.BytesIO(row.encode()), Path("x.txt"))
+    with pytest.raises(DataError, match="correct that row"):
+        read_text(io.BytesIO(row.replace("1", "7", 1).encode()), Path("x.txt"))
