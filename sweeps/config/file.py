@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mnistnn.domains import Choice, IntRange
 from mnistnn.errors import nearest
 from sweeps.config.duration import duration_code
 from sweeps.config.fault import Fault, shown
+from sweeps.config.legal import BLOCK
 from sweeps.config.model import StudyConfig, build
 from sweeps.errors import ConfigError
 from sweeps.paths import Paths
@@ -76,12 +78,32 @@ def _build(tables: dict[str, Any], overrides: Sequence[str], name: str, shown_pa
     if isinstance(study, dict):
         study.setdefault("name", name)
     try:
-        return build(tables)
+        made = build(tables)
+        for keys in set_paths:
+            _check_used(made, keys)
+        return made
     except Fault as fault:
         for keys, override in set_paths.items():
             if fault.path[: len(keys)] == keys or keys[: len(fault.path)] == fault.path:
                 raise ConfigError(f"--set {shown(override)}: {fault}") from None
         raise ConfigError(f"{shown_path}: {fault}") from None
+
+
+def _check_used(config: StudyConfig, keys: tuple[str, ...]) -> None:
+    """Sees that a value for all blocks is one that a block takes; in a file it may stand beside values for each.
+
+    Raises:
+        Fault: each block has a value of its own.
+    """
+    table, key = keys[:2]
+    if table not in ("fixed", "search") or key not in BLOCK or config.arms:
+        return
+    space = config.search_space()
+    blocks = space.domains["blocks"]
+    most = max(blocks.values) if isinstance(blocks, Choice) else blocks.high if isinstance(blocks, IntRange) else 0
+    own = [f"{key}_{number}" for number in range(1, most + 1)]
+    if own and all(space.paths.get(name) != (table, key) for name in own):
+        raise Fault((table, key), f"changes nothing, for each block has a value of its own; change {', '.join(own)}.")
 
 
 def find_study(name_or_path: str, root: Path) -> Path:

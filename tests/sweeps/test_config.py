@@ -210,6 +210,19 @@ def test_a_study_that_is_not_there_is_one_line(tmp_path: Path, name: str) -> Non
         assert "did you mean 'mine'?" in str(caught.value)
 
 
+def test_a_value_for_all_blocks_that_none_takes_is_refused_where_the_call_sets_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--set .*search\.filters changes nothing.*change filters_1, filters_2, filters_3\.$"
+    ):
+        load_study("default", root=ROOT, overrides=["search.filters={low = 8, high = 64}"])
+    wider = load_study("default", root=ROOT, overrides=["search.filters_3.high=96", "search.convs=[1, 2, 3]"])
+    assert wider.search["filters_3"]["high"] == 96
+    space = "[budget]\ntrials = 1\nepochs = 2\n[search]\nblocks = [1]\nfilters_1 = [4, 8]\nfilters = [2, 4]\n"
+    write(tmp_path, space)  # a file that was begun with such a key stays usable
+    assert load_study("mine", root=tmp_path).search["filters"] == [2, 4]
+    assert load_study("mine", root=tmp_path, overrides=["search.blocks=[1, 2]", "search.filters=[4]"])
+
+
 def test_a_name_that_no_study_may_have_is_said_where_the_file_is_there(tmp_path: Path) -> None:
     write(tmp_path, "[budget]\ntrials = 1\nepochs = 2\n").rename(tmp_path / "studies" / "my.study.toml")
     with pytest.raises(ConfigError, match=r"must be letters, digits, - and _.*my\.study.; give its file in studies/"):

@@ -128,7 +128,7 @@ def test_what_is_at_work_is_left_alone_and_what_it_extends(root: Path) -> None:
     held.acquire()  # by the worker that is just ending it
     cleaned = clean(root, 0)
     assert (cleaned.at_work, cleaned.busy, cleaned.referred) == (1, 1, 1)
-    assert "1 that wait or run are left alone" in str(cleaned)
+    assert "1 that wait or run are left alone" in cleaned.text()
     assert heavy(root, 4) == ["checkpoint.npz", "final.npz", "weights.npz"]
     assert heavy(root, worst) == heavy(root, third) == HEAVY
     held.release()
