@@ -110,7 +110,10 @@ class Outlook:
         epoch_s = _epoch_s_of(trial)
         epochs, left_s = total_epochs(trial, self._epochs), None
         if epoch_s is not None:
-            left_s = max(0.0, (epochs - done) * epoch_s - (time.monotonic() - since))
+            spent_s = time.monotonic() - since  # on the epoch that it is at
+            left_s = max(0.0, (epochs - done) * epoch_s - spent_s)
+            if spent_s > epoch_s and done < epochs:  # it takes longer than was thought, and those after it will too
+                left_s = (epochs - done - 1) * spent_s or None
         return RunningTrial(
             number=origin_of(trial),
             label=shown_label(trial, trial.user_attrs["label"]),

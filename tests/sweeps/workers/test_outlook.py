@@ -81,7 +81,8 @@ def test_how_long_the_running_trials_take(study: optuna.Study, monkeypatch: pyte
     now = 119.0
     assert outlook.running[0].left_s == 29.0
     now = 1000.0
-    assert outlook.running[0].left_s == 0.0
+    assert outlook.running[0].left_s is not None
+    assert outlook.running[0].left_s > 36.0  # an epoch that takes longer than was thought: those after it will too
     study.tell(trial, 1.0)
     outlook.look()
     assert outlook.running == []
