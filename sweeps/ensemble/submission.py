@@ -102,6 +102,8 @@ def write_submission(
             f"warning: this replaces the submission of study {theirs!r} in {_shown(output.name)}; `submit {theirs}` "
             "makes that again, and --output keeps the two apart."
         )
+    if not target.parent.is_dir():
+        echo(f"there is no folder {target.parent} yet: making it")
     text = FORMATS[format](cast("Ints", probs.argmax(axis=1))).encode()
     kept = probs_path(output)
     probs_digest = save_answer_probs(kept, probs)

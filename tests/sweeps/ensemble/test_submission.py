@@ -61,6 +61,13 @@ def test_digits_are_one_a_line(built: Home, images: Path, tmp_path: Path) -> Non
     assert [int(line) for line in data.split()] == load_ensemble(built.paths).predict(np.load(images)).tolist()
 
 
+def test_a_folder_that_is_made_is_said(built: Home, images: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        _write(built, tmp_path / "new" / "out.csv", images, echo=said.append)
+    assert [line for line in said if "folder" in line] == [f"there is no folder {tmp_path / 'new'} yet: making it"]
+
+
 def test_whose_submission_is_replaced_is_said_where_it_is_another_studys(
     built: Home, images: Path, tmp_path: Path
 ) -> None:
