@@ -274,7 +274,8 @@ class _Run:
             best = trial if is_best else best
         if best is not None:  # the last of them: they share one point of the study's curve
             self.keeper.best(outlook.tally, best)
-        if outlook.tally.members_running and not self.has_said_plan:
+        has_begun = outlook.tally.members_running or outlook.tally.members  # quick ones have ended by now
+        if self.budget.final is not None and has_begun and not self.has_said_plan:
             self.has_said_plan = True
             order, left_s = replace(self.order, workers=self.pool.count), self.budget.left_s(self.time_of.total_s)
             self.progress.note(describe_final(self.config, self.study, self.root, order, left_s))

@@ -225,7 +225,8 @@ def test_the_test_set_chose_the_best_epoch() -> None:
 
     assert "open_test" not in inspect.getsource(mnistnn.training)
     assert "open_test" not in inspect.getsource(mnistnn.network)
-    assert set(inspect.signature(Trainer).parameters) == {"network", "spec", "train", "validation", "seed", "monitor"}
+    taken = set(inspect.signature(Trainer).parameters)
+    assert taken == {"network", "spec", "train", "validation", "shifted", "seed", "monitor"}
 
 
 def test_history_was_a_pickle(tmp_path: Path, train: Split, validation: Split) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def port(project: Path) -> Iterator[int]:
     finally:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    assert said.startswith("warning: whoever reaches 0.0.0.0, port ")
+    assert re.search(r"^warning: whoever reaches 0\.0\.0\.0, port ", said, re.MULTILINE)
 
 
 def ask(port: int, host: str, *, method: str = "GET", origin: str | None = None) -> int:

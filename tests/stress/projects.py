@@ -59,8 +59,8 @@ class StressProject(Project):
         named = {"--storage": self.storage, "--tracking-uri": self.tracking_uri}
         return [text for name, value in named.items() if value is not None for text in (name, value)]
 
-    def start(self, *options: str, workers: int = 1) -> subprocess.Popen[str]:
-        return self.on_study("run", "--workers", str(workers), *options)
+    def start(self, *options: str, workers: int = 1, verb: str = "run") -> subprocess.Popen[str]:
+        return self.on_study(verb, "--workers", str(workers), *options)
 
     def on_study(self, verb: str, *options: str) -> subprocess.Popen[str]:
         """Starts a verb on the study with its data and its stores."""
