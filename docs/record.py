@@ -96,7 +96,7 @@ def commands(study: str, paths: StudyPaths) -> str:
     commit = json.loads((paths.ensemble / "ensemble.json").read_text(encoding="utf-8"))["commit"]
     return "\n".join(
         (
-            f"git checkout {commit.removesuffix('-dirty')[:12]}",
+            f"git checkout {(commit or 'HEAD').removesuffix('-dirty')[:12]}",
             f"make sweep STUDY={study}",
             f".venv/bin/python -m sweeps robustness {study} --test",
             f"make record STUDY={study}",
@@ -110,8 +110,13 @@ def shifted(markdown: str) -> str:
 
 
 def robustness(paths: StudyPaths) -> list[str]:
-    """Returns the tables of what the ensemble makes of changed images, as far as they were measured."""
-    return [shifted(path.read_text(encoding="utf-8")) for path in sorted(paths.parent.glob("robustness*.md"))]
+    """Returns the tables of what this ensemble makes of changed images, as far as they were measured."""
+    digest = json.loads((paths.ensemble / "ensemble.json").read_text(encoding="utf-8"))["digest"]
+    pages = []
+    for path in sorted(paths.parent.glob("robustness*.json")):
+        if json.loads(path.read_text(encoding="utf-8"))["digest"] == digest:  # and not an earlier one's
+            pages.append(shifted(path.with_suffix(".md").read_text(encoding="utf-8")))
+    return pages
 
 
 def table(trials: pandas.DataFrame) -> str:

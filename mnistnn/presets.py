@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mnistnn.architecture import Block, ConvNet
+from mnistnn.augment.noise import Noise
 from mnistnn.augment.rotation import Rotation
 from mnistnn.augment.scaling import Scaling
 from mnistnn.augment.shear import Shear
@@ -34,7 +35,7 @@ _LONG_TRAINING = TrainingSpec(
     schedule=OneCycle(warmup=0.2),
     label_smoothing=0.05,
     ema=0.999,
-    augment=(Rotation(degrees=12.0), Scaling(amount=0.12), Shear(amount=0.1), Translation(shift=3)),
+    augment=(Rotation(degrees=12.0), Scaling(amount=0.12), Shear(amount=0.1), Translation(shift=3), Noise(sigma=24.0)),
 )
 
 _PRESETS: Final[dict[str, tuple[ConvNet, TrainingSpec]]] = {

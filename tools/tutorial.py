@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
 import os
 import re
@@ -214,6 +215,7 @@ def run_copied(script: Path, output: Path, changed: Mapping[str, bytes] | None =
 _ELSEWHERE = {"SWEEPS_HOME", "SWEEPS_STORAGE", "MLFLOW_TRACKING_URI", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
 
 
+@functools.cache  # before the first page is written, by which the files differ from the commit
 def _executed() -> str:
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=, changed"]
     try:

@@ -25,7 +25,7 @@ from sweeps.ensemble.probs import PROBS, save_probs
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, load_report, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
 from sweeps.ensemble.selection import check_method
-from sweeps.ensemble.temperature import tempered
+from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.ensemble.tracking import deliver_trials, track
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
@@ -227,6 +227,8 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         indices=evidence.indices,
     )
     alone = [evidence.member(index) for index in range(len(ensemble.members))]
+    # The best member gets a temperature too, or the gain in loss would be the ensemble's temperature's.
+    own = fit_temperature(*alone[0])
     members = tuple(
         Scored(member, weight, Scores(score(*on_val), score(test.labels, on_test)))
         for member, weight, on_val, on_test in zip(ensemble.members, ensemble.weights, alone, test_probs, strict=True)
@@ -238,8 +240,8 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         finished=chosen.finished,
         members=members,
         scores=Scores(score(labels, val), score(test.labels, ours)),
-        val_gain=_gain(alone[0][0], val[evidence.seen[0]], alone[0][1]),
-        test_gain=_gain(test.labels, ours, test_probs[0]),
+        val_gain=_gain(alone[0][0], val[evidence.seen[0]], tempered(alone[0][1], own)),
+        test_gain=_gain(test.labels, ours, tempered(test_probs[0], own)),
         confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(test.labels, ours)),
         test_openings=test.openings,
         data={

@@ -52,6 +52,11 @@ class Evidence:
         stacked = np.asarray(probs, np.float32)
         return cls(np.arange(len(labels), dtype=np.int64), labels, stacked, np.ones(stacked.shape[:2], bool))
 
+    @property
+    def overlap(self) -> float:
+        """The share of images that two members or more have predicted: on the others no weights make a difference."""
+        return float(np.mean(self.seen.sum(axis=0) > 1))
+
     def __len__(self) -> int:
         return len(self.labels)
 

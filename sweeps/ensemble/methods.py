@@ -16,6 +16,8 @@ from sweeps.ensemble.temperature import fit_temperature, tempered
 __all__ = ["MethodScore", "Weighing", "weigh"]
 
 _FOLDS = 5
+# Where fewer of the images have two answers, what is fitted to them would drop members that they say nothing about.
+_LEAST_OVERLAP = 0.5
 _SEED = 0xF01D
 
 
@@ -66,6 +68,8 @@ def weigh(evidence: Evidence, method: str, *, compare: bool = False) -> Weighing
     """
     if len(evidence.probs) == 1 or len(evidence) < 2:
         return Weighing("mean" if method == AUTO else method, METHODS["mean"](evidence))
+    if method == AUTO and evidence.overlap < _LEAST_OVERLAP:
+        return Weighing("mean", METHODS["mean"](evidence))
     if method != AUTO and not compare:
         return Weighing(method, METHODS[method](evidence))
     weights = {name: fit(evidence) for name, fit in METHODS.items()}

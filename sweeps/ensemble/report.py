@@ -71,8 +71,8 @@ def as_markdown(report: EnsembleReport) -> str:
         f"## Gain over {report.best.member.name}",
         f"- {by}: {_gain(report.val_gain)}\n- test: {_gain(report.test_gain)}",
         "In brackets: 95 % intervals, paired over the same images. Accuracy: adjusted Wald interval (Bonett and Price "
-        "2012). Loss: percentile bootstrap of 2,000 resamples of the images. They tell what other images would have "
-        "changed, not what other seeds would have.",
+        "2012). Loss, after a temperature for each: percentile bootstrap of 2,000 resamples of the images. They tell "
+        "what other images would have changed, not what other seeds would have.",
         f"{_FLATTERY[by]} The test figures chose nothing. The best member is the best by {by} loss, never by test. The "
         f"test images of this data set had been opened {_times(report.test_openings)} when it was scored.",
         *_methods_markdown(report),
@@ -121,7 +121,7 @@ def _gains(report: EnsembleReport) -> list[str]:
         f"  {by.ljust(10)}  {_gain(report.val_gain)}",
         f"  {'test'.ljust(max(10, len(by)))}  {_gain(report.test_gain)}",
     ]
-    if report.val_gain.loss.estimate < 0:
+    if report.val_gain.loss.estimate < 0 and report.stage != "final":  # there, that is one part of the images
         lines.append(f"hint: {best} alone has the lower {by} loss; `--method greedy` leaves out what does not help.")
     return lines
 

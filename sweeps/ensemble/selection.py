@@ -143,7 +143,8 @@ def greedy_weights(evidence: Evidence, temperature: float | None = None) -> NDAr
     for member in range(len(places)):
         take(member, with_one_more(member))
         prefix_losses.append(losses.sum(dtype=np.float64))
-    start = int(np.argmin(prefix_losses))
+    # Of equal ones the longest: where each member has images of its own, none says anything about the others.
+    start = int(np.flatnonzero(np.array(prefix_losses) <= min(prefix_losses) * (1 + 1e-9))[-1])
     for values, first in ((total, 0.0), (count, 0.0), (losses, fallback)):
         values[...] = first
     chosen = np.zeros(len(places), np.int64)

@@ -121,7 +121,7 @@ class EnsembleFacts:
         They are compared on the images that both have predicted: members of a final stage each have others. Where those
         images are that member's alone, they say nothing against the average, which stands then.
         """
-        return len(self.members) == 1 or self.val_loss_gain.estimate >= 0
+        return len(self.members) == 1 or self.chosen_by == "out-of-fold" or self.val_loss_gain.estimate >= 0
 
     @property
     def best(self) -> MemberFacts:
