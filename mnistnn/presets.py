@@ -35,7 +35,7 @@ _LONG_TRAINING = TrainingSpec(
     schedule=OneCycle(warmup=0.2),
     label_smoothing=0.05,
     ema=0.999,
-    augment=(Rotation(degrees=12.0), Scaling(amount=0.12), Shear(amount=0.1), Translation(shift=3), Noise(sigma=24.0)),
+    augment=(Noise(sigma=24.0), Rotation(degrees=12.0), Scaling(amount=0.12), Shear(amount=0.1), Translation(shift=3)),
 )
 
 _PRESETS: Final[dict[str, tuple[ConvNet, TrainingSpec]]] = {

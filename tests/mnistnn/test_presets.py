@@ -57,7 +57,7 @@ def test_deep_is_dear() -> None:
         ("report", "c49b4d8f04a8098d"),
         ("conv2", "d1a1883bd4f549b7"),
         ("small", "cb1268b2f32f61ad"),
-        ("deep", "fe140ecd675e468b"),
+        ("deep", "c20cf728ea1df185"),
     ],
 )
 def test_it_is_written_as_ever(name: str, digest: str) -> None:

@@ -252,7 +252,7 @@ def test_an_enqueued_trial_is_not_changed_and_a_part_of_one_is_completed() -> No
 
 @pytest.mark.parametrize("kind", ["tpe", "random", "qmc"])
 def test_a_part_that_was_enqueued_with_overrides_is_completed_around_them(kind: str) -> None:
-    config = load(f"sampler.type={kind}", "search.kernel=[3, 5]", "limits.macs=1e8", "limits.params=1e8")
+    config = load(f"sampler.type={kind}", "limits.macs=1e8", "limits.params=1e8")
     space = Space(config)
     study = open_study(config, space)
     overrides = {"optimizer": "momentum", "momentum.learning_rate": 0.05, "blocks": 4, "filters_3": 8}

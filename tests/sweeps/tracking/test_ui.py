@@ -156,6 +156,7 @@ _NAMES = [store.TRAIN_EXPERIMENT, "Default", "sweeps-\n", "sweeps-b", "sweeps-a"
 
 @pytest.mark.slow
 def test_scripts_get_both_addresses(project: Project, serving: Serving) -> None:
+    serving.read(1)  # or it may not yet listen to signals
     serving.end()
     again = Serving(project.root, 0, "json")
     found = json.loads(again.read(1)[0])
