@@ -254,12 +254,8 @@ def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> E
         versions=versions(),
         commit=commit(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        stage=chosen.stage,
         temperature=ensemble.temperature,
-        methods=chosen.scores,
         tta=ensemble.tta,
-        tta_gain=chosen.tta_gain,
-        is_named=chosen.is_named,
     )
 
 

@@ -10,7 +10,7 @@ from sweeps.ensemble.evaluate import Interval
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_report
 
-__all__ = ["FILES", "as_markdown", "as_text", "choice_text", "copy_file", "write_files"]
+__all__ = ["FILES", "as_markdown", "as_text", "choice_text", "copy_file", "in_columns", "write_files"]
 
 #: An ensemble's files. The record comes last: where it is, the others are.
 FILES = (PROBS, "confusion.csv", "report.md", RECORD)
@@ -31,7 +31,9 @@ _SHORT = {"validation": "val", "out-of-fold": "oof", "held-out": "held"}
 def as_text(report: EnsembleReport) -> str:
     """Returns the report for a terminal."""
     part = _SHORT[report.chosen_by]
-    table = _columns([["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], 2)
+    table = in_columns(
+        [["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], 2
+    )
     rule = "─" * max(map(len, table))
     lines = [
         f"{report.title} · study {report.study} ({choice_text(report)})",
@@ -160,7 +162,7 @@ def _methods(report: EnsembleReport) -> list[str]:
     """Returns the table of the ways of weighing, if they were compared."""
     if not report.methods:
         return []
-    rows = _columns([["  method", *_METHOD_HEAD], *_method_rows(report)], 1)
+    rows = in_columns([["  method", *_METHOD_HEAD], *_method_rows(report)], 1)
     return [f"ways of weighing, each scored on {report.chosen_by} images that it was not fitted on:", *rows]
 
 
@@ -213,7 +215,7 @@ def _temperature(report: EnsembleReport) -> list[str]:
     ]
 
 
-def _columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+def in_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Returns rows of cells in columns, the first `left` of them to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

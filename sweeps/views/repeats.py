@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from sweeps.ensemble.difference import Contrast, holm, mean_difference, mean_interval
 from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.report import in_columns
 from sweeps.study.lookup import config_of, find_trial
 from sweeps.study.repeat import repeats_of
 
@@ -109,10 +110,10 @@ class Repeats:
             f"study {self.study}: {count} trial{'s' if count > 1 else ''}, each repeated by {self.seeds} other seeds"
         ]
         for name in FIGURES:
-            lines += ["", *_aligned([_titles(name), *(self._row(group, name) for group in self.groups)], left=2)]
+            lines += ["", *in_columns([_titles(name), *(self._row(group, name) for group in self.groups)], left=2)]
         if self.pairs:
             rows = [_pair_row(pair) for pair in self.pairs]
-            lines += ["", *_aligned([("difference", "val loss", "p", "val accuracy, points", "p"), *rows], left=1)]
+            lines += ["", *in_columns([("difference", "val loss", "p", "val accuracy, points", "p"), *rows], left=1)]
         return "\n".join([*lines, "", *self._words()])
 
     def _row(self, group: Group, name: str) -> tuple[str, ...]:
@@ -249,15 +250,3 @@ def _name(number: int) -> str:
 
 def _said(pairs: Sequence[str], what: str) -> str:
     return f"{pairs[0]} {what}." if len(pairs) == 1 else f"These {what}: {', '.join(pairs)}."
-
-
-def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
-    """Returns rows in columns, of which the first `left` begin at their left."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
