@@ -22,7 +22,7 @@ from sweeps.views.logged import keep_and_log
 if TYPE_CHECKING:
     from sweeps.tracking.events import TrialLog
 
-__all__ = ["Tried", "as_markdown", "as_text", "try_ensemble"]
+__all__ = ["Tried", "as_markdown", "as_text", "option_of", "try_ensemble"]
 
 _PICTURES = "pictures"  # where MLflow shows them
 _WIDTH = 100
@@ -206,18 +206,22 @@ def as_markdown(found: Robustness) -> str:
         lines.append(_markdown_row([name, each.how, f"**{accuracy}**", interval, loss, *cells, worst]))
     nets = "\n".join(f"- {name}: {label}" for name, label in found.members)
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
-    option = " --test" if found.part == "test" else f" --images {found.sampled}" if found.sampled else ""
     parts = [
         f"# Robustness of the {found.title}",
         f"Study `{found.study}`, {_images(found)}.",
         "\n".join(lines),
         "\n\n".join(_words(found)),
         f"## Members\n\n{nets}",
-        f"## Made by\n\n- command: `sweeps robustness {found.study}{option}`\n"
+        f"## Made by\n\n- command: `sweeps robustness {found.study}{option_of(found)}`\n"
         f"- data: {found.data['name']}, digest `{found.data['digest'][:12]}`\n- ensemble: `{found.digest[:12]}`\n"
         f"- versions: {versions}\n- commit: `{found.commit or 'unknown'}`\n- time: {found.time}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def option_of(found: Robustness) -> str:
+    """Returns what the verb is given beside the study's name for these images: " --test"."""
+    return " --test" if found.part == "test" else f" --images {found.sampled}" if found.sampled else ""
 
 
 def _images(found: Robustness) -> str:
