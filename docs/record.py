@@ -39,9 +39,9 @@ from sweeps.robustness.record import Robustness, read_robustness
 from sweeps.tracking.events import TrialLog
 from sweeps.views.robustness import option_of
 
+_DIGITS = {"objective": 4, "val_loss": 4, "val_accuracy": 4, "seconds": 1}
 #: Of a table of trials, what the Markdown shows; the CSV beside it has every column.
-SHOWN = ["trial", "state", "from", "network", "val_loss", "val_accuracy", "epochs", "seconds", "params", "reason"]
-_DIGITS = {"val_loss": 4, "val_accuracy": 4, "seconds": 1}
+SHOWN = ["trial", "state", "from", "network", *_DIGITS, "epochs", "params", "reason"]
 _PYTHON = ".venv/bin/python -m sweeps"
 
 
@@ -279,8 +279,8 @@ def robustness(paths: StudyPaths, report: EnsembleReport) -> list[tuple[Robustne
 def table(trials: pandas.DataFrame) -> str:
     """Returns the trials in Markdown."""
     shown = trials[[name for name in SHOWN if name in trials]].copy()
-    for name, digits in _DIGITS.items():
-        shown[name] = shown[name].map(f"{{:.{digits}f}}".format, na_action="ignore")
+    for name in _DIGITS.keys() & set(shown):
+        shown[name] = shown[name].map(f"{{:.{_DIGITS[name]}f}}".format, na_action="ignore")
     shown["trial"] = shown["trial"].map("#{:03d}".format)
     lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
     for row in shown.astype(object).where(shown.notna(), "").itertuples(index=False):

@@ -132,6 +132,17 @@ def tried(part: str, digest: str) -> dict[str, Any]:
     }
 
 
+def test_trials_are_shown_with_what_they_were_ranked_by() -> None:
+    row = {"trial": 3, "state": "COMPLETE", "network": "a|b", "val_loss": 0.12345, "objective": None, "epochs": 2}
+    frame = pandas.DataFrame([row, row | {"trial": 1, "objective": 0.5}])
+    assert script().table(frame).splitlines() == [
+        "| trial | state | network | objective | val_loss | epochs |",
+        "|---|---|---|---|---|---|",
+        r"| #003 | COMPLETE | a\|b |  | 0.1235 | 2 |",
+        r"| #001 | COMPLETE | a\|b | 0.5000 | 0.1235 | 2 |",
+    ]
+
+
 def test_without_an_ensemble_there_is_nothing_to_record(home: Home) -> None:
     done = record(home, "smoke")
     assert done.returncode == 2
