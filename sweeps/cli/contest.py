@@ -42,7 +42,11 @@ _DIGITS = 9  # as many as a trial's number can have
 @click.command()
 @click.argument("studies", metavar="STUDY [STUDY]...", nargs=-1, required=True, type=STUDY)
 @click.option(
-    "--top", type=click.IntRange(min=1), metavar="K", help="How many trials, of each study.  [default: the study's, 5]"
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="How many trials, of each study; of a final stage, whose members were judged by other images each, the best "
+    "network's first.  [default: the study's, 5; of a final stage all]",
 )
 @click.option(
     "--members",

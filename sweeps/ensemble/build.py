@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +12,18 @@ from mnistnn.data import Dataset
 from mnistnn.data.dataset import count_openings
 from mnistnn.errors import InputError, OutputError
 from mnistnn.files import sha256_bytes
-from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.choice import Choice, choose
-from sweeps.ensemble.evaluate import accuracy_gain, confusion_matrix, loss_gain, score
 from sweeps.ensemble.likeness import training_likeness
 from sweeps.ensemble.members import load_network
-from sweeps.ensemble.outside import TEST
 from sweeps.ensemble.pools import Source
-from sweeps.ensemble.probs import PROBS, save_probs
-from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scored, Scores, load_report, read_report
+from sweeps.ensemble.record import RECORD, EnsembleReport, load_report, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
+from sweeps.ensemble.scoring import counted, evaluate
 from sweeps.ensemble.selection import check_method
-from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.ensemble.tracking import deliver_trials, track
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
-from sweeps.provenance import commit, versions
 from sweeps.study.locks import FileLock
 from sweeps.tracking.address import resolve_uri
 
@@ -68,7 +62,7 @@ def build_ensemble(
 ) -> EnsembleReport:
     """Builds the study's ensemble from its best trials, scores it, tracks it and makes it the study's champion.
 
-    Members are chosen and weighed, and the temperature is fitted, by what they predicted for images that they were not
+    Members are chosen and weighed, and the temperature is found, by what they predicted for images that they were not
     trained on: the validation images, or those that a member of the final stage left out. Only then the test images are
     opened, once; an ensemble that was built before is not scored again. All is saved under `studies/NAME/ensemble/`.
 
@@ -130,17 +124,19 @@ def build_ensemble(
         count = len(chosen.ensemble.members)
         if report is None:
             echo(f"ensemble of {count}: scoring on {dataset.test_count:,} test images")
-            report = _evaluate(chosen, dataset, folder, Paths(root).test_ledger)
+            report = evaluate(chosen, dataset, folder, Paths(root).test_ledger)
         else:
             echo(f"ensemble of {count}: as it was before; the test images were not opened again")
         report = replace(
             report,
+            members=counted(report.members, chosen.evidence),
             considered=chosen.considered,
             finished=chosen.finished,
             stage=chosen.stage,
             methods=chosen.scores,
             tta_gain=chosen.tta_gain,
             is_named=chosen.is_named,
+            carried=chosen.carried,
         )
         training_likeness(dataset.digest, Paths(root).data, lambda: dataset)  # for `submit`, which may not find it
         if draw is not None and not any(folder.glob("*.png")):
@@ -209,58 +205,6 @@ def _standing(paths: StudyPaths) -> EnsembleReport | None:
         return load_report(paths)
     except InputError:
         return None
-
-
-def _evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:
-    """Scores members and ensemble. This opens the test images, now that nothing is left to choose."""
-    ensemble, evidence = chosen.ensemble, chosen.evidence
-    test = dataset.open_test(f"ensemble of study {ensemble.study}", ledger)
-    test_probs = list(ensemble.member_probs(test.images, TEST))
-    labels, val = evidence.labels, tempered(evidence.combine(ensemble.weights), ensemble.temperature)
-    ours = ensemble.combine(test_probs)
-    save_probs(
-        folder / PROBS,
-        ensemble=ensemble.digest,
-        data=dataset.digest,
-        val=(val, labels),
-        test=(ours, test.labels),
-        indices=evidence.indices,
-    )
-    alone = [evidence.member(index) for index in range(len(ensemble.members))]
-    # The best member gets a temperature too, or the gain in loss would be the ensemble's temperature's.
-    own = fit_temperature(*alone[0])
-    members = tuple(
-        Scored(member, weight, Scores(score(*on_val), score(test.labels, on_test)))
-        for member, weight, on_val, on_test in zip(ensemble.members, ensemble.weights, alone, test_probs, strict=True)
-    )
-    return EnsembleReport(
-        study=ensemble.study,
-        method=chosen.method,
-        considered=chosen.considered,
-        finished=chosen.finished,
-        members=members,
-        scores=Scores(score(labels, val), score(test.labels, ours)),
-        val_gain=_gain(alone[0][0], val[evidence.seen[0]], tempered(alone[0][1], own)),
-        test_gain=_gain(test.labels, ours, tempered(test_probs[0], own)),
-        confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(test.labels, ours)),
-        test_openings=test.openings,
-        data={
-            "name": dataset.name,
-            "digest": dataset.digest,
-            "validation_images": len(labels),
-            "test_images": len(test.labels),
-        },
-        digest=ensemble.digest,
-        versions=versions(),
-        commit=commit(),
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        temperature=ensemble.temperature,
-        tta=ensemble.tta,
-    )
-
-
-def _gain(labels: Ints, ours: Floats, best: Floats) -> Gain:
-    return Gain(accuracy_gain(labels, ours, best), loss_gain(labels, ours, best))
 
 
 def _draw(report: EnsembleReport, folder: Path, draw: Draw, echo: Echo) -> None:

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 from mnistnn.metrics import cross_entropy
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import Ensemble
+from sweeps.ensemble.carried import Carried, carry_over
 from sweeps.ensemble.evaluate import Interval, loss_gain
 from sweeps.ensemble.evidence import Evidence, join
-from sweeps.ensemble.members import (
-    Member,
-    load_network,
-    rank_of,
-)
+from sweeps.ensemble.members import Member, in_order, load_network
 from sweeps.ensemble.methods import MethodScore, weigh
 from sweeps.ensemble.outside import read_outside
-from sweeps.ensemble.pools import Source, calibrated_loss, pool_of
+from sweeps.ensemble.pools import Source, calibrated_loss, pool_of, searched
 from sweeps.ensemble.predictions import Predictions
 from sweeps.ensemble.selection import check_method
 from sweeps.ensemble.temperature import fit_temperature, tempered
@@ -53,6 +50,7 @@ class Choice:
         scores: what each way of weighing is worth.
         tta_gain: by how much views lower the loss; None without them.
         is_named: whether the trials were named, and not the best taken.
+        carried: how the temperature was carried over from the search; None where it was fitted on the evidence.
     """
 
     ensemble: Ensemble
@@ -64,6 +62,7 @@ class Choice:
     scores: tuple[MethodScore, ...] = ()
     tta_gain: Interval | None = None
     is_named: bool = False
+    carried: Carried | None = None
 
 
 def choose(
@@ -85,7 +84,8 @@ def choose(
     """Chooses and weighs members by what they predicted for images that they were not trained on.
 
     Members are ranked by their loss after a temperature of their own: the loss as it is would punish who was trained
-    with smoothed labels, which the ensemble's temperature mends.
+    with smoothed labels, which the ensemble's temperature mends. Members of a final stage were judged by other images
+    each, and are ranked as `in_order` says.
 
     Args:
         study: whose trials.
@@ -111,7 +111,8 @@ def choose(
         DataError: a file of `add` cannot be used.
     """
     method = check_method(method or config.ensemble.method)
-    pools = [pool_of(each, dataset, stage, top, numbers, snapshots) for each in (Source(study, config, paths), *others)]
+    own = Source(study, config, paths)
+    pools = [pool_of(each, dataset, stage, top, numbers, snapshots) for each in (own, *others)]
     found = [
         (replace(member, study="" if each.name == config.name else each.name), said)
         for each in pools
@@ -123,7 +124,9 @@ def choose(
         member, said = read_outside(path, number, paths, dataset)
         found.append((replace(member, calibrated_loss=calibrated_loss(said)), said))
         stages.add("mixed")
-    found.sort(key=lambda each: rank_of(each[0]))
+    if others or add:  # a study's own are in their order already
+        said_by = dict(found)
+        found = [(member, said_by[member]) for member in in_order(said_by)]
     members, plain = [member for member, _ in found], [said for _, said in found]
     seen = [_with_views(*each, paths, dataset, tta) for each in found] if tta else plain
     evidence = join(seen)
@@ -132,7 +135,8 @@ def choose(
     weights = tuple(float(weighing.weights[i]) for i in kept)
     evidence = evidence.of(kept)
     probs = evidence.combine(weights)
-    temperature = fit_temperature(evidence.labels, probs)
+    carried = carry_over(evidence, lambda count: searched(own, dataset, count))
+    temperature = fit_temperature(evidence.labels, probs) if carried is None else carried.temperature
     return Choice(
         Ensemble(
             config.name,
@@ -150,6 +154,7 @@ def choose(
         weighing.scores,
         _gain(evidence, probs, join([plain[i] for i in kept]).combine(weights)) if tta else None,
         numbers is not None,
+        carried,
     )
 
 

@@ -57,6 +57,11 @@ class Evidence:
         """The share of images that two members or more have predicted: on the others no weights make a difference."""
         return float(np.mean(self.seen.sum(axis=0) > 1))
 
+    @property
+    def answers(self) -> float:
+        """How many members have predicted an image, on average."""
+        return float(np.mean(self.seen.sum(axis=0)))
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,9 +26,9 @@ __all__ = [
     "Trial",
     "best_members",
     "finished_trials",
+    "in_order",
     "load_network",
     "member_of",
-    "rank_of",
     "refuse_cleaned",
     "remedy",
     "shown",
@@ -126,6 +126,7 @@ def best_members(
     top: int | None,
     default: int,
     losses: Mapping[int, float] | None = None,
+    by_network: bool = False,
 ) -> list[Member]:
     """Chooses the finished trials with the least loss.
 
@@ -136,6 +137,7 @@ def best_members(
         top: how many are asked for; more than there are is an error.
         default: how many to take where none are asked for, or fewer if there are fewer.
         losses: those to rank by, where they are known; else it is the validation loss that a trial recorded.
+        by_network: as `in_order` takes it.
 
     Returns:
         The members, the best first.
@@ -160,7 +162,7 @@ def best_members(
         replace(member_of(number, trial, paths), calibrated_loss=known.get(number))
         for number, trial in finished.items()
     ]
-    return sorted(members, key=rank_of)[: top or default]
+    return in_order(members, by_network=by_network)[: top or default]
 
 
 def snapshots_of(member: Member, trial: Trial) -> list[Member]:
@@ -175,10 +177,35 @@ def snapshots_of(member: Member, trial: Trial) -> list[Member]:
     ]
 
 
-def rank_of(member: Member) -> tuple[float, str, int, int]:
-    """Returns what members are sorted by, the best first."""
+def in_order(members: Iterable[Member], *, by_network: bool = False) -> list[Member]:
+    """Sorts members by their losses, the best first.
+
+    Args:
+        members: to be sorted.
+        by_network: whether each was judged by images of its own, as members of a final stage are. One tenth of all
+            images is harder than another by more than two seeds of one network differ. So networks are compared first,
+            by the mean over their members, who have several tenths together; of one network's members the own losses
+            decide, for want of better ones.
+    """
+    every = list(members)
+    pooled: dict[str, list[float]] = {}
+    for member in every:
+        if by_network and math.isfinite(loss := _loss_of(member)):
+            pooled.setdefault(member.label, []).append(loss)
+
+    def rank(member: Member) -> tuple[float, float, str, int, int]:
+        own = _loss_of(member)
+        known = pooled.get(member.label)
+        first = own if known is None else math.fsum(known) / len(known)
+        return first, own, member.study, member.number, member.epoch or 0
+
+    return sorted(every, key=rank)
+
+
+def _loss_of(member: Member) -> float:
+    """Returns a member's loss after a temperature of its own, or else as it recorded it; infinite where it has none."""
     loss = member.val_loss if member.calibrated_loss is None else member.calibrated_loss
-    return (math.inf if math.isnan(loss) else loss, member.study, member.number, member.epoch or 0)
+    return math.inf if math.isnan(loss) else loss
 
 
 def member_of(number: int, trial: Trial, paths: StudyPaths) -> Member:

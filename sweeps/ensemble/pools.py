@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mnistnn.errors import CheckpointError
 from mnistnn.metrics import cross_entropy
-from sweeps.ensemble.evidence import Reader
+from sweeps.ensemble.evidence import Evidence, Reader
 from sweeps.ensemble.members import (
     FINAL,
     STAGES,
@@ -17,6 +19,7 @@ from sweeps.ensemble.members import (
     Trial,
     best_members,
     finished_trials,
+    in_order,
     member_of,
     snapshots_of,
 )
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from mnistnn.data import Dataset
     from sweeps.config import StudyConfig
 
-__all__ = ["Pool", "Source", "calibrated_loss", "pool_of", "rank"]
+__all__ = ["Pool", "Source", "calibrated_loss", "pool_of", "rank", "searched"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,12 +65,37 @@ def rank(
     if not finished:
         return []
     losses = _losses(finished, Reader(paths, dataset, config.seed))
-    return best_members(config.name, finished, paths, top=None, default=len(finished), losses=losses)
+    return best_members(
+        config.name, finished, paths, top=None, default=len(finished), losses=losses, by_network=stage == "final"
+    )
+
+
+def searched(source: Source, dataset: Dataset | None, count: int) -> Evidence | None:
+    """Returns what the best trials of a study's search predicted for the validation images.
+
+    Args:
+        source: the study.
+        dataset: what they must have been run on; without it they only must agree.
+        count: how many of them, or as many as there are.
+
+    Returns:
+        What they predicted for the same images, all of them for all; None if there are no two such trials.
+    """
+    reader = Reader(source.paths, dataset, source.config.seed)
+    found: list[Predictions] = []
+    for member in rank(source.study, source.config, source.paths, dataset=dataset):
+        with contextlib.suppress(CheckpointError):  # they were cleaned away
+            said = reader.one(member)
+            if not found or np.array_equal(said.labels, found[0].labels):
+                found.append(said)
+        if len(found) == count:
+            break
+    return Evidence.full([said.probs for said in found], found[0].labels) if len(found) > 1 else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """What a study has to offer."""
+    """What a study has to offer, the best first."""
 
     name: str
     members: list[Member]
@@ -104,22 +132,24 @@ def pool_of(
         chosen = _named(every, config.name, numbers.get(config.name, ()))
         stages = {"final" if FINAL in trial.user_attrs else "search" for trial in chosen.values()}
         finished, stage = every, stages.pop() if len(stages) == 1 else "mixed"
-        members = (
-            best_members(config.name, chosen, paths, top=None, default=len(chosen), losses=_losses(chosen, reader))
-            if chosen
-            else []
-        )
+        top, default = None, len(chosen)
     else:
-        finished, stage = _of_stage(every, config.name, stage)
-        default = len(finished) if stage == "final" else config.ensemble.top
-        losses = _losses(finished, reader)
-        members = best_members(config.name, finished, paths, top=top, default=default, losses=losses)
+        chosen, stage = _of_stage(every, config.name, stage)
+        finished, default = chosen, len(chosen) if stage == "final" else config.ensemble.top
+    members: list[Member] = []
+    by_network = stage == "final"
+    if chosen or numbers is None:
+        losses = _losses(chosen, reader)
+        members = best_members(
+            config.name, chosen, paths, top=top, default=default, losses=losses, by_network=by_network
+        )
     if snapshots:
         members += [
             replace(each, calibrated_loss=calibrated_loss(reader.one(each)))
             for member in members
             for each in snapshots_of(member, every[member.number])
         ]
+        members = in_order(members, by_network=by_network)
     return Pool(config.name, members, reader.read(members), len(finished), stage)
 
 

@@ -15,6 +15,7 @@ from mnistnn.errors import CheckpointError
 from mnistnn.files import atomic_write
 from mnistnn.npz import open_plain
 from sweeps.ensemble.averaging import Ensemble
+from sweeps.ensemble.carried import Carried
 from sweeps.ensemble.evaluate import Interval, Score
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.methods import MethodScore
@@ -54,11 +55,19 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A member, its weight in the average, and its own scores."""
+    """A member, its weight in the average, and its own scores.
+
+    Attributes:
+        member: the member.
+        weight: its weight.
+        scores: its own.
+        images: of how many images that chose, those that it was not trained on; None in old records.
+    """
 
     member: Member
     weight: float
     scores: Scores
+    images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +87,9 @@ class EnsembleReport:
         method: how the members were weighed.
         considered: how many of the best trials the method chose from.
         finished: how many trials had finished.
-        members: those that count in the average, the best by validation loss first.
+        members: those that count in the average, the best by the loss on the images that chose first.
         scores: the ensemble's.
-        val_gain: over the best member (the first) on the validation images.
+        val_gain: over the best member (the first) on the images that chose and that it was not trained on.
         test_gain: the same on the test images.
         confusion: test images by label (row) and predicted digit (column).
         test_openings: how often these test images had been opened: in the record up to its own opening, in what
@@ -96,6 +105,8 @@ class EnsembleReport:
         tta: by how many pixels images are shifted for the views that members average; 0 for none.
         tta_gain: by how much views lower the loss on the images that chose; None without them.
         is_named: whether the trials were named, and not the best taken.
+        carried: how the temperature was carried over from the search; None where it was fitted on the images that
+            chose.
         run_id: its MLflow run, once it is tracked.
         model: the registered model's name and version ("sweeps-default, version 3"), once it is registered.
         untracked: why it could not be tracked, or None.
@@ -122,13 +133,14 @@ class EnsembleReport:
     tta: int = 0
     tta_gain: Interval | None = None
     is_named: bool = False
+    carried: Carried | None = None
     run_id: str | None = None
     model: str | None = None
     untracked: str | None = None
 
     @property
     def best(self) -> Scored:
-        """The member with the least validation loss."""
+        """The member with the least loss on the images that chose."""
         return self.members[0]
 
     @property
@@ -145,6 +157,20 @@ class EnsembleReport:
     def chosen_by(self) -> str:
         """What the images are called that chose its members: "validation", "out-of-fold", or "held-out" of both."""
         return {"final": "out-of-fold", "mixed": "held-out"}.get(self.stage, "validation")
+
+    @property
+    def ranked_by(self) -> str:
+        """By what its members are sorted: "validation loss"."""
+        # Old records of a final stage, which do not count images, have their members by their own losses.
+        by_network = self.stage == "final" and not self.is_blend and self.answers is not None
+        return f"{self.chosen_by} loss" + (", its network's first" if by_network else "")
+
+    @property
+    def answers(self) -> float | None:
+        """How many members have answered one of the images that chose, on average; None in old records."""
+        counts = [each.images for each in self.members if each.images is not None]
+        images = int(self.data["validation_images"])
+        return sum(counts) / images if images and len(counts) == len(self.members) else None
 
     def ensemble(self, paths: StudyPaths) -> Ensemble:
         """Returns the ensemble itself, to predict with."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnistnn.files import atomic_write
+from sweeps.ensemble.carried import is_few
 from sweeps.ensemble.evaluate import Interval
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_report
@@ -75,8 +76,9 @@ def as_markdown(report: EnsembleReport) -> str:
         "In brackets: 95 % intervals, paired over the same images. Accuracy: adjusted Wald interval (Bonett and Price "
         "2012). Loss, after a temperature for each: percentile bootstrap of 2,000 resamples of the images. They tell "
         "what other images would have changed, not what other seeds would have.",
-        f"{_FLATTERY[by]} The test figures chose nothing. The best member is the best by {by} loss, never by test. The "
-        f"test images of this data set had been opened {_times(report.test_openings)} when it was scored.",
+        f"{_FLATTERY[by]} {_counts(report)}The test figures chose nothing. The best member is the best by "
+        f"{report.ranked_by}, never by test. The test images of this data set had been opened "
+        f"{_times(report.test_openings)} when it was scored.",
         *_methods_markdown(report),
         "## Test images by label and prediction",
         "\n".join(confusion),
@@ -119,7 +121,7 @@ def _gains(report: EnsembleReport) -> list[str]:
     if len(report.members) == 1:
         return [f"{best} is the only member, so there is no gain to speak of."]
     lines = [
-        f"gain over {best}, the best by {by} loss (95 % intervals, paired over the same images):",
+        f"gain over {best}, the best by {report.ranked_by} (95 % intervals, paired over the same images):",
         f"  {by.ljust(10)}  {_gain(report.val_gain)}",
         f"  {'test'.ljust(max(10, len(by)))}  {_gain(report.test_gain)}",
     ]
@@ -149,7 +151,7 @@ def choice_text(report: EnsembleReport) -> str:
     what = ("member" if report.stage == "final" else "trial") + ("" if report.finished == 1 else "s")
     if report.stage == "final":
         what += " of the final stage"
-    text = f"the best {report.considered} of {report.finished} finished {what} by {report.chosen_by} loss"
+    text = f"the best {report.considered} of {report.finished} finished {what} by {report.ranked_by}"
     if report.is_named:
         text = f"{report.considered} of {report.finished} finished {what}, as named"
     elif report.stage == "final" and report.considered == report.finished:
@@ -192,8 +194,21 @@ def _methods_markdown(report: EnsembleReport) -> list[str]:
         "\n".join([_markdown_row(head), "|---|" + "--:|" * 4, *rows]),
         f"Each was fitted, with a temperature, on four fifths of the {report.chosen_by} images and scored on the other "
         "fifth, in turn. The plain mean is taken unless another's gain is clear of zero, or another was asked for.",
-        " ".join([*_temperature(report), *_views(report)]),
+        " ".join([*map(str.strip, _temperature(report)), *_views(report)]),
     ]
+
+
+def _counts(report: EnsembleReport) -> str:
+    """Returns of how many images a member's own figures are, where it has not answered all."""
+    images = int(report.data["validation_images"])
+    counts = sorted(each.images for each in report.members if each.images is not None)
+    if report.answers is None or counts[0] == images:
+        return ""
+    own = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+    return (
+        f"A member's own figures are of {own} of the {images:,} images; an image has the answers of "
+        f"{report.answers:.1f} of the {len(counts)} members on average. "
+    )
 
 
 def _views(report: EnsembleReport) -> list[str]:
@@ -209,9 +224,20 @@ def _views(report: EnsembleReport) -> list[str]:
 def _temperature(report: EnsembleReport) -> list[str]:
     if report.temperature == 1.0:
         return []
+    start, by = f"temperature {report.temperature:.4g}", report.chosen_by
+    effect = "it changes how sure the ensemble is, and no answer."
+    if (carried := report.carried) is not None:
+        return [
+            f"{start} = {carried.single:.4g} × {carried.ratio:.4g}: {effect}",
+            f"  {carried.single:.4g} fits single nets on the {by} images, which have too few answers each to average;",
+            f"  {carried.ratio:.4g} is what averaging {carried.trials} of the search's trials does to theirs.",
+        ]
+    if report.answers is None or not is_few(report.answers, len(report.members)):
+        return [f"{start}, fitted on the {by} images after averaging: {effect}"]
     return [
-        f"temperature {report.temperature:.4g}, fitted on the {report.chosen_by} images after averaging: it changes "
-        "how sure the ensemble is, and no answer."
+        f"{start}, fitted on the {by} images: {effect}",
+        f"  for an average of {len(report.members)} it is too high: those images have {report.answers:.1f} answers "
+        "each, and no search was there to go by.",
     ]
 
 

@@ -109,6 +109,10 @@ def greedy_weights(evidence: Evidence, temperature: float | None = None) -> NDAr
 
     The start is that prefix of the list whose mean has the least loss; a start from nothing would take whichever
     member happens to fit these labels best. A member that is chosen twice counts twice.
+
+    An image that nobody chosen has predicted counts with the loss of the plain mean of all who have: the same whoever
+    is left out, so it speaks for no choice among those that do not answer it. Were it not counted, the best choice
+    would be whoever has the easiest images.
     Source: Caruana et al. 2004, "Ensemble selection from libraries of models", sections 2.1 and 2.2.
 
     Args:

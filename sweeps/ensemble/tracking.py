@@ -140,16 +140,19 @@ def _record(
             "test_openings": str(report.test_openings),
         }
         common = {"name": dataset.name, "digest": dataset.digest, "source": str(dataset.path)}
-        inputs = [common | {"rows": report.data[f"{part}_images"], "context": part} for part in ("validation", "test")]
+        parts = {"validation": report.chosen_by, "test": "test"}
+        inputs = [common | {"rows": report.data[f"{key}_images"], "context": part} for key, part in parts.items()]
         log.start(report.title, _params(report), tags, inputs, note=as_markdown(report))
         for name in files:
             log.artifact(name)
         for name in pictures:
             log.artifact(name, _PICTURES)
+        # Where validation images chose, named as a trial's results are, so that MLflow's table sorts all by one column.
+        # An image that was left out has the answers of a few members, which is no figure of the ensemble's to sort by.
+        part = "best_val" if report.chosen_by == "validation" else report.chosen_by.replace("-", "_")
         results = {
-            # Named as a trial's results are, so that MLflow's table sorts all by one column.
-            "best_val_accuracy": report.scores.val.accuracy,
-            "best_val_loss": report.scores.val.loss,
+            f"{part}_accuracy": report.scores.val.accuracy,
+            f"{part}_loss": report.scores.val.loss,
             "test_accuracy": report.scores.test.accuracy,
             "test_loss": report.scores.test.loss,
             "test_accuracy_gain": gain.accuracy.estimate,

@@ -41,7 +41,7 @@ class Subjects:
     """The images that variants are made of.
 
     Attributes:
-        part: which they are: "validation", "out-of-fold" or "test".
+        part: which they are: "validation", "out-of-fold", "held-out" of both, or "test".
         images: (N, 28, 28) uint8.
         labels: theirs, (N,).
         seen: which member may answer for which image, as it was not trained on it; (M, N).
@@ -83,9 +83,8 @@ def held_out(
         rng = np.random.default_rng(SEED)
         indices = indices[stratified(dataset.train_labels[indices], most, rng)]
     seen = np.stack([np.isin(indices, each.indices) for each in known])
-    part = "validation" if seen.all() else "out-of-fold"
     labels = dataset.train_labels[indices].astype(np.int64)
-    return Subjects(part, dataset.train_images[indices], labels, seen, most)
+    return Subjects(report.chosen_by, dataset.train_images[indices], labels, seen, most)
 
 
 def opened_test(report: EnsembleReport, ensemble: Ensemble, dataset: Dataset, ledger: Path) -> Subjects:

@@ -69,7 +69,7 @@ class Robustness:
         study: the study's name.
         title: the ensemble's: "ensemble of 5 · mean".
         digest: the ensemble's.
-        part: which images: "validation", "out-of-fold" or "test".
+        part: which images: "validation", "out-of-fold", "held-out" of both, or "test".
         images: how many there are.
         sampled: how many of them were asked for at most; None for all.
         seed: what the variants derive from.

@@ -250,7 +250,7 @@ def _words(found: Robustness) -> Iterator[str]:
     )
     if found.part == "validation":
         yield "The validation images have chosen the members, so these figures flatter them a little."
-    elif found.part == "out-of-fold":
+    elif found.part != "test":
         yield "For each image answer only those members that were not trained on it: fewer than the whole ensemble."
     else:
         times = "once" if found.test_openings == 1 else f"{found.test_openings} times"

@@ -65,11 +65,11 @@ def draw_reliability(facts: EnsembleFacts) -> Figure:
     The temperature is the ensemble's own, or fitted here if it has none, as older ones; what is drawn are the
     predictions for the test images, or, where those were not kept, for the images that chose its members.
     """
-    own = facts.report.temperature
+    own = facts.temperature if facts.test is None else facts.report.temperature
     temperature = own if own != 1.0 else fit_temperature(facts.labels, facts.probs)
     probs, labels = facts.test if facts.test is not None else (facts.probs, facts.labels)
     probs = tempered(probs, 1 / own)  # as they were before
-    part = "test" if facts.test is not None else "validation"
+    part = "test" if facts.test is not None else facts.report.chosen_by
     figure = new_figure(5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls=(0, (4, 3)), label="as sure as right")

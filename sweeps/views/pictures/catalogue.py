@@ -66,7 +66,7 @@ ENSEMBLE: tuple[Picture[EnsembleFacts], ...] = (
     Picture(
         "reliability",
         "How sure and how right",
-        "Below the dashed line it is surer than it is right. The temperature is fitted on the validation images.",
+        "Below the dashed line it is surer than it is right. No test image chose the temperature.",
         draw_reliability,
     ),
     Picture(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints, UInt8s
+from sweeps.ensemble.carried import temperature_here
 from sweeps.ensemble.evidence import Reader, join
 from sweeps.ensemble.predictions import are_probs
 from sweeps.ensemble.probs import PROBS
@@ -36,6 +37,7 @@ class EnsembleFacts:
         member_probs: what each member predicted for them, (M, N, 10); zero where it was trained on them.
         seen: which member has predicted which image, (M, N).
         probs: what the ensemble predicted for them, (N, 10).
+        temperature: by which.
         test: what it predicted for the test images, (T, 10), and their labels, (T,); None if that was not kept.
     """
 
@@ -46,6 +48,7 @@ class EnsembleFacts:
     member_probs: Floats
     seen: NDArray[np.bool_]
     probs: Floats
+    temperature: float
     test: tuple[Floats, NDArray[np.integer]] | None
 
     @property
@@ -71,6 +74,8 @@ def gather_ensemble(
     """
     ensemble = report.ensemble(paths)
     evidence = join(Reader(paths, dataset, seed).read(ensemble.members))
+    average = evidence.combine(ensemble.weights)
+    temperature = temperature_here(report.temperature, report.carried, evidence.labels, average)
     return EnsembleFacts(
         report=report,
         paths=paths,
@@ -78,7 +83,8 @@ def gather_ensemble(
         labels=evidence.labels,
         member_probs=evidence.probs,
         seen=evidence.seen,
-        probs=tempered(evidence.combine(ensemble.weights), ensemble.temperature),
+        probs=tempered(average, temperature),
+        temperature=temperature,
         test=_test(probs or paths.ensemble / PROBS, report),
     )
 

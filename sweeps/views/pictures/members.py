@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,16 +34,27 @@ _MOST_CELLS = 16  # members in a matrix whose cells can be read
 
 @styled
 def draw_members(facts: EnsembleFacts) -> Figure:
-    """Draws the accuracy of each member and of the ensemble with 95 % intervals, on validation and on test images."""
+    """Draws the accuracy of each member and of the ensemble with 95 % intervals, on images that chose and test images.
+
+    A member's are of the images that it was not trained on, which of a final stage are a tenth of all.
+    """
     report = facts.report
+    counts = [len(facts.labels), *(int(count) for count in facts.seen.sum(axis=1))]
     rows = [("ensemble", report.title, report.scores)]
     rows += [(e.member.name, f"{e.member.label} · weight {e.weight:.2g}", e.scores) for e in report.members]
     figure = new_figure(1.3 + 0.52 * len(rows))
     axes = figure.add_subplot()
     scale = Scale("accuracy, with 95 % intervals", is_share=True)
-    parts = (("validation_images", "val", COMPLETE, "o", report.chosen_by), ("test_images", "test", _TEST, "s", "test"))
-    for key, part, colour, marker, name in parts:
-        intervals = [share_interval(getattr(scores, part).accuracy, int(report.data[key])) for *_, scores in rows]
+    tests = int(report.data["test_images"])
+    parts = (
+        ("val", counts, COMPLETE, "o", f"{report.chosen_by}, {_images(counts)}"),
+        ("test", [tests] * len(rows), _TEST, "s", f"test, {tests:,} images"),
+    )
+    for part, images, colour, marker, name in parts:
+        intervals = [
+            share_interval(getattr(scores, part).accuracy, count)
+            for (*_, scores), count in zip(rows, images, strict=True)
+        ]
         shift = 0.08 if part == "val" else 0.28
         axes.errorbar(
             [each.estimate for each in intervals],
@@ -56,7 +68,7 @@ def draw_members(facts: EnsembleFacts) -> Figure:
             markersize=5.5,
             elinewidth=1.4,
             capsize=2.5,
-            label=f"{name}, {int(report.data[key]):,} images",
+            label=name,
         )
     left, right = axes.get_xlim()
     for row, (_, label, _) in enumerate(rows):
@@ -74,6 +86,14 @@ def draw_members(facts: EnsembleFacts) -> Figure:
     scale.dress(axes, "x")
     legend_above(axes)
     return figure
+
+
+def _images(counts: Sequence[int]) -> str:
+    """Returns how many images there are, and how many of them a member has answered, if not all."""
+    together, *each = counts
+    least, most = min(each), max(each)
+    own = f"{least:,}" if least == most else f"{least:,}–{most:,}"
+    return f"{together:,} images" + (f" ({own} a member)" if least < together else "")
 
 
 def agreement(facts: EnsembleFacts) -> NDArray[np.float64]:

@@ -87,6 +87,8 @@ def _facts(report: EnsembleReport, paths: StudyPaths, ranked: Sequence[TrialFact
         method=report.method,
         choice=choice_text(report),
         chosen_by=report.chosen_by,
+        ranked_by=report.ranked_by,
+        answers=report.answers,
         considered=report.considered,
         members=tuple(
             MemberFacts(
@@ -94,6 +96,7 @@ def _facts(report: EnsembleReport, paths: StudyPaths, ranked: Sequence[TrialFact
                 name=each.member.name,
                 label=each.member.label,
                 weight=each.weight,
+                images=counts[0] if each.images is None else each.images,
                 val_accuracy=each.scores.val.accuracy,
                 val_loss=each.scores.val.loss,
                 test_accuracy=each.scores.test.accuracy,

@@ -103,16 +103,17 @@ def _gaps(winner: WinnerFacts, ensemble: EnsembleFacts | None) -> tuple[Gap, ...
     if winner.accuracy is not None and winner.test_accuracy is not None:
         accuracy = difference(winner.accuracy, winner.test_accuracy)
         loss = (winner.test_loss or 0.0) - (winner.trial.val_loss or 0.0)
-        gaps.append(Gap(name=winner.trial.name, accuracy=accuracy, loss=loss, is_chance=_holds_zero(accuracy)))
+        gaps.append(_gap(winner.trial.name, "validation", accuracy, loss))
     if ensemble is not None:
         accuracy = difference(ensemble.val_accuracy, ensemble.test_accuracy)
         loss = ensemble.test_loss.estimate - ensemble.val_loss.estimate
-        gaps.append(Gap(name="ensemble", accuracy=accuracy, loss=loss, is_chance=_holds_zero(accuracy)))
+        gaps.append(_gap("ensemble", ensemble.chosen_by, accuracy, loss, is_partial=ensemble.is_partial))
     return tuple(gaps)
 
 
-def _holds_zero(interval: Interval) -> bool:
-    return interval.low <= 0 <= interval.high
+def _gap(name: str, chosen_by: str, accuracy: Interval, loss: float, *, is_partial: bool = False) -> Gap:
+    is_chance = accuracy.low <= 0 <= accuracy.high
+    return Gap(name=name, chosen_by=chosen_by, accuracy=accuracy, loss=loss, is_chance=is_chance, is_partial=is_partial)
 
 
 def _read(paths: StudyPaths, number: int) -> tuple[UInt8s, Floats] | None:

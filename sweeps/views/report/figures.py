@@ -42,12 +42,25 @@ class WinnerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberFacts:
-    """A member of the ensemble, by the name that it is shown under."""
+    """A member of the ensemble.
+
+    Attributes:
+        number: its trial's.
+        name: what it is shown under, whosever it is: "#017", "night#017", "#017@4", "+torch".
+        label: its network in a few words.
+        weight: its weight in the average.
+        images: of how many images that chose, those that it was not trained on, its figures are.
+        val_accuracy: on those.
+        val_loss: likewise.
+        test_accuracy: on the test images.
+        test_loss: likewise.
+    """
 
     number: int
     name: str
     label: str
     weight: float
+    images: int
     val_accuracy: float
     val_loss: float
     test_accuracy: float
@@ -70,10 +83,12 @@ class EnsembleFacts:
         title: "ensemble of 5 · mean".
         method: how the members were weighed.
         choice: from what they were chosen, in words.
-        chosen_by: what the images are called that chose them.
+        chosen_by: what the images are called that chose them: "validation", "out-of-fold", or "held-out" of both.
+        ranked_by: by what the members are sorted, in words.
+        answers: how many members have answered one of those images, on average; None in old records.
         considered: of how many trials the members were chosen.
-        members: the best by validation loss first.
-        val_accuracy: on the validation images, by which the members were chosen.
+        members: the best by the loss on those images first.
+        val_accuracy: on the images that chose.
         val_loss: likewise; without an interval where the predictions are not there.
         test_accuracy: on the test images, by which nothing was chosen.
         test_loss: likewise.
@@ -95,6 +110,8 @@ class EnsembleFacts:
     method: str
     choice: str
     chosen_by: str
+    ranked_by: str
+    answers: float | None
     considered: int
     members: tuple[MemberFacts, ...]
     val_accuracy: Interval
@@ -116,7 +133,7 @@ class EnsembleFacts:
 
     @property
     def leads(self) -> bool:
-        """Whether the average beats its best member by validation loss, which may choose; the test images may not.
+        """Whether the average beats its best member by the loss that may choose; the test images may not.
 
         They are compared on the images that both have predicted: members of a final stage each have others. Where those
         images are that member's alone, they say nothing against the average, which stands then.
@@ -125,25 +142,36 @@ class EnsembleFacts:
 
     @property
     def best(self) -> MemberFacts:
-        """The best member by validation loss."""
+        """The best member by the loss on the images that chose."""
         return self.members[0]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether fewer members have answered an image that chose than answer a test image: all."""
+        if self.answers is None:
+            return self.chosen_by != "validation" and len(self.members) > 1
+        return self.answers < len(self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Validation against test, of one thing: how much worse it is on images that chose nothing.
+    """Images that chose against test images, of one thing: how much worse it is on images that chose nothing.
 
     Attributes:
         name: "#012", or "ensemble".
-        accuracy: validation less test, with the interval of other images on both sides.
-        loss: test less validation.
+        chosen_by: what the images are called that chose.
+        accuracy: on them less test, with the interval of other images on both sides.
+        loss: test less that on them.
         is_chance: whether the interval of the accuracy holds zero.
+        is_partial: whether a test image has more members' answers than one that chose.
     """
 
     name: str
+    chosen_by: str
     accuracy: Interval
     loss: float
     is_chance: bool
+    is_partial: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,9 @@ def gather_facts(study: optuna.Study, paths: StudyPaths, root: Path, *, journal:
     ensemble, no_ensemble = read_ensemble(paths, by_loss)
     origins = read_origins(config, paths, trials, study.user_attrs, root=root, journal=journal)
     predictions = read_predictions(ranked, paths)
-    images = origins.images.get("validation") or (ensemble.validation_images if ensemble else None)
+    images = origins.images.get("validation")
+    if not images and ensemble is not None and ensemble.chosen_by == "validation" and not ensemble.is_partial:
+        images = ensemble.validation_images
     winner = read_winner(ranked[0], ensemble, predictions, images) if ranked else None
     curse = find_curse(ranked, winner, ensemble, predictions, config) if winner else None
     effort = sum_up(trials, attempts, config, study.user_attrs.get("elapsed_s"))

@@ -28,8 +28,9 @@ def headline(winner: WinnerFacts | None, ensemble: EnsembleFacts | None, effort:
         if ensemble.leads and number > 1:
             who = f"an ensemble of {number} networks"
             return f"{percent(ensemble.test_accuracy.estimate)} of unseen digits read right, by {who}"
+        best = ensemble.best.name
         alone = f"{percent(ensemble.best.test_accuracy)} of unseen digits read right, by one network "
-        alone += f"(trial #{ensemble.best.number:03d})"
+        alone += f"({best})" if best.startswith("+") else f"(trial {best})"
         if ensemble.leads or submitted != ensemble.digest:
             return alone
         return f"{alone}; the submission is an average’s, {percent(ensemble.test_accuracy.estimate)}"
@@ -98,25 +99,25 @@ def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
     digits, alone = f"{ensemble.test_images:,} test digits", percent(ensemble.best_test_accuracy.estimate)
     together = percent(ensemble.test_accuracy.estimate)
     if number == 1 or not ensemble.leads:
-        won = f"{tried}, #{best.number:03d} ({best.label}) won: it reads {alone} of {digits} correctly"
+        won = f"{tried}, {best.name} ({best.label}) won: it reads {alone} of {digits} correctly"
         higher = f"(it is {loss(-ensemble.val_loss_gain.estimate)} higher)"
         others = f"; averaging it with {count(number - 1, 'other')}, which reads {together}, did not lower the "
-        others += f"validation loss {higher}, which chooses{_beyond_chance(ensemble)}"
+        others += f"{ensemble.chosen_by} loss {higher}, which chooses{_beyond_chance(ensemble)}"
         return f"{won}{others if number > 1 else ''}."
     surprise = (
         " (better than together by more than chance, but the test digits may not choose)" if gain.high < 0 else ""
     )
     return (
         f"{tried}, the average of {number} won: together they read {together} of {digits} correctly, the best of them "
-        f"alone (#{best.number:03d}) {alone}{surprise or _beyond_chance(ensemble)}."
+        f"alone ({best.name}) {alone}{surprise or _beyond_chance(ensemble)}."
     )
 
 
 def _beyond_chance(ensemble: EnsembleFacts) -> str:
     """Returns in which figures the average differs from its best member by more than chance, or that in none."""
     gains = {
-        "validation accuracy": ensemble.val_gain,
-        "validation loss": ensemble.val_loss_gain,
+        f"{ensemble.chosen_by} accuracy": ensemble.val_gain,
+        f"{ensemble.chosen_by} loss": ensemble.val_loss_gain,
         "test accuracy": ensemble.test_gain,
         "test loss": ensemble.test_loss_gain,
     }
@@ -137,7 +138,7 @@ def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
         tested, validated = ensemble.test_accuracy, ensemble.val_accuracy
     else:
         tested = ensemble.best_test_accuracy
-        validated = share_interval(ensemble.best.val_accuracy, ensemble.validation_images)
+        validated = share_interval(ensemble.best.val_accuracy, ensemble.best.images)
     opened = f"they were opened {times(len(openings))}" if openings else "no opening of them is noted"
     trust = f"Believe {percent(tested.low)} to {percent(tested.high)} for new digits like these: the test digits chose "
     trust += f"nothing, {opened}"
@@ -145,7 +146,14 @@ def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
     if gap.low <= 0 <= gap.high:
         return f"{trust}, and they agree with the {ensemble.chosen_by} digits to within chance."
     if gap.estimate < 0:
-        return f"{trust}, and they turned out easier than the {ensemble.chosen_by} digits (by {points(-gap.estimate)})."
+        than, number = f"than the {ensemble.chosen_by} digits (by {points(-gap.estimate)})", len(ensemble.members)
+        if ensemble.is_partial and ensemble.leads:
+            some = "" if ensemble.answers is None else f", {ensemble.answers:.1f} of {number} on average"
+            return (
+                f"{trust}, and they were read better {than}: all networks read each of these, and of those only the "
+                f"networks that had not been trained on it{some}."
+            )
+        return f"{trust}, and they turned out easier {than}."
     return f"{trust}; the {ensemble.chosen_by} digits, which did choose, had promised {points(gap.estimate)} more."
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError
 from mnistnn.metrics import accuracy, cross_entropy
-from sweeps.ensemble import as_text, build_ensemble, load_report
+from sweeps.ensemble import as_markdown, as_text, build_ensemble, load_report
 from sweeps.ensemble.choice import choose
 from sweeps.ensemble.pools import rank
+from sweeps.ensemble.report import FILES
 from sweeps.ensemble.temperature import fit_temperature, tempered
+from sweeps.ensemble.tracking import _record
 from sweeps.errors import StudyError
 from sweeps.notebook import Study
+from sweeps.robustness.evaluation import held_out
 from tests.sweeps.ensemble.conftest import TRIALS, Home
 from tests.sweeps.ensemble.finals import add_final, fold_of
 
@@ -133,6 +137,71 @@ def test_an_ensemble_of_the_final_stage_is_scored_out_of_fold(home: Home, sample
     assert "oof acc" in text
     assert "out-of-fold" in text
     assert "validation" not in text
+
+
+def test_the_best_of_a_final_stage_are_of_the_best_network(home: Home, sample: Dataset) -> None:
+    ranked = home.ranked()
+    best, worst = ranked[0], ranked[-1]
+    finals = {add_final(home, sample, of, fold): of for fold, of in enumerate((best, worst, best, worst))}
+    labels = {of: home.study.get_trials(deepcopy=False)[of].user_attrs["label"] for of in (best, worst)}
+    assert labels[best] != labels[worst]
+    lucky = next(number for number, of in finals.items() if of == worst)
+    _rewrite(home, lucky, lambda arrays: {"probs": np.eye(10, dtype=np.float32)[arrays["labels"]]})
+    order = rank(home.study, home.config, home.paths, dataset=sample, stage="final")
+    means: dict[str, list[float]] = {}
+    for member in order:
+        assert member.calibrated_loss is not None
+        means.setdefault(member.label, []).append(member.calibrated_loss)
+    assert [np.mean(losses) for losses in means.values()] == sorted(np.mean(losses) for losses in means.values())
+    for losses in means.values():
+        assert losses == sorted(losses)
+    chosen = _choose(home, dataset=sample, stage="final", top=2, method="mean")
+    assert [member.number for member in chosen.ensemble.members] == [member.number for member in order[:2]]
+    report = build_ensemble(
+        home.config, root=home.root, dataset=sample, top=2, tracking_uri=AWAY, echo=lambda line: None
+    )
+    assert report.best.member.number == order[0].number
+    for text in (as_text(report), as_markdown(report)):
+        assert "the best 2 of 4 finished members of the final stage by out-of-fold loss, its network's first" in text
+
+
+def test_an_out_of_fold_figure_is_not_called_a_validation_figure(home: Home, sample: Dataset) -> None:
+    best = home.ranked()[0]
+    number = add_final(home, sample, best, 0)
+
+    def build(**more: Any) -> Any:
+        return build_ensemble(
+            home.config, root=home.root, dataset=sample, tracking_uri=AWAY, echo=lambda line: None, **more
+        )
+
+    wanted = {"validation": "best_val", "out-of-fold": "out_of_fold", "held-out": "held_out"}
+    reports = [build(stage="search"), build(stage="final"), build(numbers={"smoke": [best, number]})]
+    assert [report.chosen_by for report in reports] == list(wanted)
+    for report in reports:
+        folder = home.root / report.chosen_by
+        folder.mkdir()
+        _record(report, folder, FILES, (), home.config, sample)
+        start, *_, end = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+        name = wanted[report.chosen_by]
+        assert end["metrics"][f"{name}_accuracy"] == report.scores.val.accuracy
+        assert end["metrics"][f"{name}_loss"] == report.scores.val.loss
+        assert [key for key in end["metrics"] if "val" in key] == (
+            ["best_val_accuracy", "best_val_loss"] if name == "best_val" else []
+        )
+        assert [each["context"] for each in start["inputs"]] == [report.chosen_by, "test"]
+        ensemble = report.ensemble(home.paths)
+        assert held_out(report, ensemble, sample, seed=home.config.seed).part == report.chosen_by
+
+
+def test_members_say_of_how_many_images_their_figures_are(home: Home, sample: Dataset) -> None:
+    best = home.ranked()[0]
+    for fold in range(2):
+        add_final(home, sample, best, fold)
+    report = build_ensemble(home.config, root=home.root, dataset=sample, tracking_uri=AWAY, echo=lambda line: None)
+    counts = [len(fold_of(sample, fold, 4)) for fold in range(2)]
+    assert sorted(each.images or 0 for each in report.members) == sorted(counts)
+    assert report.answers == 1
+    assert f"of the {sum(counts):,} images; an image has the answers of 1.0 of the 2 members" in as_markdown(report)
 
 
 def test_the_report_says_what_each_way_of_weighing_is_worth(home: Home, sample: Dataset) -> None:

@@ -52,6 +52,17 @@ def test_leaving_a_member_out_leaves_none_of_its_images_out() -> None:
     assert alone.is_full
 
 
+def test_an_image_of_members_left_out_is_answered_as_the_mean_answers_it() -> None:
+    """So it tells no way of weighing from the mean, and none is better for leaving out who alone has predicted it."""
+    said = [_said([0, 1, 2], 0, LABELS), _said([2, 3, 4], 1, LABELS), _said([3, 4, 5], 2, LABELS)]
+    evidence = join(said)
+    plain = evidence.combine(np.full(3, 1 / 3))
+    for weights in ((1.0, 0.0, 0.0), (0.3, 0.7, 0.0), (0.0, 0.0, 1.0)):
+        bare = ~evidence.seen[np.array(weights) > 0].any(axis=0)
+        assert bare.any()
+        np.testing.assert_array_equal(evidence.combine(weights)[bare], plain[bare])
+
+
 def test_the_shares_of_an_image_sum_to_one() -> None:
     rng = np.random.default_rng(5)
     seen = rng.random((6, 50)) < 0.3

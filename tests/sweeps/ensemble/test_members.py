@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from mnistnn.errors import CheckpointError
-from sweeps.ensemble.members import Member, best_members, finished_trials, load_network
+from sweeps.ensemble.members import Member, best_members, finished_trials, in_order, load_network
 from sweeps.ensemble.predictions import load_val_probs
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
@@ -31,6 +31,17 @@ def test_the_least_validation_loss_comes_first() -> None:
     assert _best(trials) == [1, 3, 2, 0]
     assert _best(trials, top=2) == [1, 3]
     assert _best(trials, default=1) == [1]
+
+
+def test_who_was_judged_by_images_of_its_own_is_ranked_by_its_network_first() -> None:
+    def member(number: int, label: str, loss: float | None) -> Member:
+        return Member(number, label, "ab", float("nan"), calibrated_loss=loss)
+
+    # Of the small net one had an easy part; all together are worse, and so are most of them.
+    members = [member(n, "small", loss) for n, loss in enumerate((0.010, 0.030, 0.029))]
+    members += [member(n, "large", loss) for n, loss in enumerate((0.018, None, 0.016), start=3)]
+    assert [each.number for each in in_order(members)] == [0, 5, 3, 2, 1, 4]
+    assert [each.number for each in in_order(members, by_network=True)] == [5, 3, 4, 0, 2, 1]
 
 
 def test_only_what_finished_with_a_loss_counts() -> None:

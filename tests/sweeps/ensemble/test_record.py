@@ -50,6 +50,20 @@ def test_a_report_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     assert ensemble.weights == (0.5, 0.5)
 
 
+def test_an_old_record_can_be_read(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path / "night")
+    values = make_report(stage="final").to_dict()
+    values.pop("carried")
+    for each in values["members"]:
+        each.pop("images")
+    paths.ensemble.mkdir(parents=True)
+    (paths.ensemble / "ensemble.json").write_text(json.dumps(values))
+    report = load_report(paths)
+    assert (report.carried, report.answers, report.ranked_by) == (None, None, "out-of-fold loss")
+    assert "gain over #000, the best by out-of-fold loss (95 %" in as_text(report)
+    assert "A member's own figures" not in as_markdown(report)
+
+
 def test_no_ensemble_yet_says_how_to_build_one(tmp_path: Path) -> None:
     with pytest.raises(
         StudyError, match="study 'night' must have an ensemble, but has none yet; build it with `ensemble night`"

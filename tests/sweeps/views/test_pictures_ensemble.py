@@ -18,7 +18,7 @@ from sweeps.views.pictures.calibration import draw_reliability, fit_temperature,
 from sweeps.views.pictures.catalogue import ENSEMBLE
 from sweeps.views.pictures.ensemble_facts import EnsembleFacts, gather_ensemble
 from sweeps.views.pictures.images import doubtful, draw_filters
-from sweeps.views.pictures.members import agreement, draw_agreement
+from sweeps.views.pictures.members import agreement, draw_agreement, draw_members
 from tests.sweeps.command import Home
 from tests.sweeps.views.drawings import drawn_with_faults
 
@@ -114,6 +114,22 @@ def test_members_agree_as_often_as_they_do(facts: EnsembleFacts) -> None:
     assert shares[0, 1] == shares[1, 0] == np.mean(first == second)
     assert shares[2, 0] == np.mean(first == facts.probs.argmax(axis=1))
     assert list(np.diag(shares)) == [1, 1, 1]
+
+
+def test_an_interval_is_that_of_the_images_that_a_member_has_answered(facts: EnsembleFacts) -> None:
+    seen = facts.seen.copy()
+    seen[1, ::2] = False
+    images = int(seen[1].sum())
+    assert images < len(facts.labels)
+    axes = draw_members(replace(facts, seen=seen)).axes[0]
+    chosen, test = axes.containers[:2]
+    shares = [each.scores.val.accuracy for each in facts.report.members]
+    wanted = [share_interval(facts.report.scores.val.accuracy, len(facts.labels))]
+    wanted += [share_interval(share, count) for share, count in zip(shares, (len(facts.labels), images), strict=True)]
+    ends = [(segment[:, 0].min(), segment[:, 0].max()) for segment in chosen.lines[2][0].get_segments()]
+    np.testing.assert_allclose(ends, [(each.low, each.high) for each in wanted])
+    assert chosen.get_label() == f"validation, {len(facts.labels):,} images ({images:,}–{len(facts.labels):,} a member)"
+    assert test.get_label() == f"test, {facts.report.data['test_images']:,} images"
 
 
 def test_a_temperature_makes_the_best_of_the_logits() -> None:
