@@ -8,16 +8,18 @@ from typing import Annotated, Any
 
 from mnistnn.domains import Choice, FloatRange, IntRange
 from mnistnn.layer import LayerSpec
+from mnistnn.layers.add import AddSpec
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.dropout import DropoutSpec
 from mnistnn.layers.flatten import FlattenSpec
+from mnistnn.layers.fork import ForkSpec
 from mnistnn.layers.global_avg_pool2d import GlobalAvgPool2DSpec
 from mnistnn.layers.input import InputSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.layers.relu import ReLUSpec
 from mnistnn.network import NetworkSpec
-from mnistnn.spec import Spec
+from mnistnn.spec import Spec, later
 
 __all__ = ["Block", "ConvNet"]
 
@@ -27,6 +29,8 @@ class Block(Spec):
     """`convs` times (convolution, norm, activation), then a pool.
 
     With a `stride` of 2 the last convolution brings the map to half its size, and there is no pool, whatever `pool` is.
+    With `residual` what the first convolution's activation gives is added again before the last one's activation; the
+    first one itself stays outside, for it changes the number of channels. A block of one convolution has no use for it.
     """
 
     filters: Annotated[int, IntRange(1, 512)] = 32
@@ -34,6 +38,7 @@ class Block(Spec):
     convs: Annotated[int, IntRange(1, 3)] = 1
     stride: Annotated[int, Choice(1, 2)] = 1
     pool: Annotated[bool, Choice(True, False)] = True
+    residual: Annotated[bool, Choice(True, False)] = later(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +93,13 @@ class ConvNet(Spec):
 
     def _block(self, block: Block) -> Iterator[LayerSpec]:
         sizes: dict[str, Any] = {"filters": block.filters, "kernel": block.kernel, "padding": self.padding}
+        residual = block.residual and block.convs > 1
         for number in range(1, block.convs + 1):
-            stride = block.stride if number == block.convs else 1
-            yield Conv2DSpec(**sizes, stride=stride, **self._weights())
-            yield from self._after_weights()
+            last = number == block.convs
+            yield Conv2DSpec(**sizes, stride=block.stride if last else 1, **self._weights())
+            yield from self._after_weights(*[AddSpec(stride=block.stride)] if residual and last else [])
+            if residual and number == 1:
+                yield ForkSpec()
         if block.pool and block.stride == 1:
             yield self.pooling
         if self.extra is not None:
@@ -103,9 +111,10 @@ class ConvNet(Spec):
         init = "he" if isinstance(self.activation, ReLUSpec) else "lecun"
         return {"init": init, "init_scale": self.init_scale, "bias": self.norm is None}
 
-    def _after_weights(self) -> Iterator[LayerSpec]:
+    def _after_weights(self, *added: LayerSpec) -> Iterator[LayerSpec]:
         if self.norm is not None:
             yield self.norm
+        yield from added
         yield self.activation
 
     @staticmethod

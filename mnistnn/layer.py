@@ -13,7 +13,37 @@ from mnistnn.arena import Arena, Param
 from mnistnn.spec import Spec
 from mnistnn.types import Floats, Shape
 
-__all__ = ["BuildContext", "Layer", "LayerSpec"]
+__all__ = ["BuildContext", "Layer", "LayerSpec", "Shortcut"]
+
+
+class Shortcut:
+    """The way round some layers: from the fork before them, which begins it, to the add behind them, which ends it.
+
+    Args:
+        shape: of the map that is forked.
+
+    Attributes:
+        shape: as given.
+        x: the fork's last batch. Shape: (B, *shape)
+        part: which of its images, rows and columns are added.
+        dy: the gradient by that part, which the fork takes in; empty until an add ends the way. Shape: (max_batch, …)
+    """
+
+    __slots__ = ("dy", "part", "shape", "x")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.x: NDArray[Any] = np.empty((0, *shape))
+        self.part: tuple[slice, ...] = ()
+        self.dy: NDArray[Any] = np.empty(0)
+
+    def added(self) -> Floats:
+        """Returns what is added."""
+        return self.x[self.part]
+
+    def keep(self, dy: Floats) -> None:
+        """Copies the gradient by what was added: the layers below write over theirs."""
+        np.copyto(self.dy[: len(dy)], dy)
 
 
 @dataclass(slots=True)
@@ -28,6 +58,7 @@ class BuildContext:
         input_grad: whether `backward` owes the gradient of its input; False where nothing below has params.
         buffer_bytes: the bytes handed out so far, over all layers that share this context.
         workspace: memory to compute in, by name; what it holds does not survive the next layer's call.
+        shortcuts: those that are not ended yet, the last one to begin at the end.
     """
 
     arena: Arena
@@ -37,6 +68,7 @@ class BuildContext:
     input_grad: bool = True
     buffer_bytes: int = 0
     workspace: dict[str, NDArray[Any]] = field(default_factory=dict)
+    shortcuts: list[Shortcut] = field(default_factory=list)
 
     def buffer(self, shape: Shape, dtype: DTypeLike | None = None) -> NDArray[Any]:
         """Returns an uninitialised array of a full batch: (max_batch, *shape)."""

@@ -122,6 +122,8 @@ class Network:
             context.input_grad = context.input_grad or bool(built.params)
             self.layers[name] = built
             shape = built.out_shape
+        if context.shortcuts:
+            raise SpecError("each fork must be ended by an add, but one is not; put an add behind it, or take it out.")
         if len(shape) != 1:
             raise SpecError(
                 f"a network must end in a row of logits, but its last layer gives {shape}; add a dense layer."

@@ -1,4 +1,4 @@
-"""The fast plan over a network's layers: convolution, norm, ReLU and max pool as one step, equal to them by test.
+"""The fast plan over a network's layers: convolution, norm, add, ReLU and max pool as one step, equal to them by test.
 
 A plain layer goes over the whole batch, so every pass over a map comes from main memory. Here a few images at a time
 go through product, norm sums and pool while they lie in the core's own cache. The pool comes before the norm's scale
@@ -23,6 +23,7 @@ from mnistnn.fusion.input_conv import InputConv
 from mnistnn.fusion.input_conv_norm import FusedInputConvNorm
 from mnistnn.fusion.memory import BlockContext
 from mnistnn.layer import BuildContext, Layer
+from mnistnn.layers.add import Add
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.layers.max_pool2d import MaxPool2D
@@ -36,7 +37,9 @@ __all__ = ["FusedConv", "FusedConvNorm", "FusedInputConvNorm", "FusedInputDense"
 def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
     """Returns the layers with each run of convolution, [norm,] ReLU[, 2×2 pool] replaced by one that does its work.
 
-    A strided convolution stays as it is: it has a quarter of the products, and no pool's work to save.
+    So is one of convolution, [norm,] add, ReLU; a pool behind that stays as it is, for which number of a square is the
+    largest is not known before the sum. A strided convolution stays too: it has a quarter of the products, and no
+    pool's work to save.
 
     Args:
         layers: of a network, in order, built and allocated; the fused layers work on their params.
@@ -51,21 +54,24 @@ def fuse(layers: Sequence[Layer], context: BuildContext) -> list[Layer]:
     while rest:
         conv = rest.pop(0)
         norm = _first(rest, BatchNorm)
-        if not isinstance(conv, Conv2D) or conv.stride > 1 or not _first(rest[1:] if norm else rest, ReLU):
+        add = _first(rest[1:] if norm else rest, Add)
+        before_relu = bool(norm) + bool(add)
+        if not isinstance(conv, Conv2D) or conv.stride > 1 or not _first(rest[before_relu:], ReLU):
             plan.append(conv)
             continue
-        del rest[: 2 if norm else 1]
+        del rest[: before_relu + 1]
         pool = _first(rest, MaxPool2D)
-        if pool and pool.size == 2:
+        if pool and pool.size == 2 and not add:
             del rest[0]
         else:
             pool = None
+        shortcut = add.shortcut if add else None
         if norm is None:
-            plan.append(FusedConv(conv, pool, blocks))
+            plan.append(FusedConv(conv, pool, blocks, shortcut))
         elif InputConv.suits(conv):
-            plan.append(FusedInputConvNorm(conv, norm, pool, blocks))
+            plan.append(FusedInputConvNorm(conv, norm, pool, blocks, shortcut))
         else:
-            plan.append(FusedConvNorm(conv, norm, pool, blocks))
+            plan.append(FusedConvNorm(conv, norm, pool, blocks, shortcut))
     context.buffer_bytes += blocks.buffer_bytes
     return plan
 

@@ -1,4 +1,4 @@
-"""Convolution, ReLU and pool as one step."""
+"""Convolution, ReLU and pool, or add, as one step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnistnn.fusion.pool import ChunkPool
 from mnistnn.fusion.windows import WindowConv
 from mnistnn.fusion.winograd import WinogradConv
 from mnistnn.im2col import chunks
-from mnistnn.layer import BuildContext, Layer
+from mnistnn.layer import BuildContext, Layer, Shortcut
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.layers.max_pool2d import MaxPool2D
 from mnistnn.types import Floats, Shape
@@ -35,9 +35,14 @@ def chunk_conv(conv: Conv2D, context: BuildContext, used: Shape, *, squares: boo
 
 
 class FusedConv(Layer):
-    """Conv2D, ReLU and a 2×2 MaxPool2D or none, on the params of the Conv2D."""
+    """Conv2D, ReLU and a 2×2 MaxPool2D or none, on the params of the Conv2D.
 
-    def __init__(self, conv: Conv2D, pool: MaxPool2D | None, context: BuildContext) -> None:
+    Given a shortcut it does its Add's work too, before the ReLU, and has no pool.
+    """
+
+    def __init__(
+        self, conv: Conv2D, pool: MaxPool2D | None, context: BuildContext, shortcut: Shortcut | None = None
+    ) -> None:
         super().__init__(conv.in_shape, conv.out_shape if pool is None else pool.out_shape)
         self.macs, self.params = conv.macs, conv.params
         self._conv = conv
@@ -56,6 +61,9 @@ class FusedConv(Layer):
         self._ones = np.ones(context.max_batch * conv.out_shape[0], context.arena.dtype)
         if conv.input_grad:
             self._dx = context.buffer(conv.in_shape)
+        self._shortcut = shortcut
+        if shortcut:
+            shortcut.dy = context.buffer(self.out_shape)  # in the place of the plain layer's
 
     def _used(self) -> Shape:
         """Returns how many rows and columns of the maps are looked at: a pool leaves out what fills no square."""
@@ -85,10 +93,12 @@ class FusedConv(Layer):
         for images in chunks(len(x), self._chunk):
             maps = self._maps_of(images if train else slice(0, images.stop - images.start))
             self._convolve(x[images], maps, images if train else None)
-            for result, out in self._results(maps, y[images], images, train=train):
+            for half, (result, out) in enumerate(self._results(maps, y[images], images, train=train)):
                 if row is not None:
                     rows = result.reshape(-1, len(row))
                     rows += row
+                if self._shortcut:
+                    result += self._shortcut.added()[images, half::2].transpose(1, 0, 2, 3)
                 np.maximum(result, self._zeros(result), out=out)
         return y
 
@@ -124,6 +134,8 @@ class FusedConv(Layer):
         positive = self._workspace["positive"][: dy.size].reshape(dy.shape)
         np.greater(self._y[: len(dy)], 0, out=positive)
         np.multiply(dy, positive, out=dy)
+        if self._shortcut:
+            self._shortcut.keep(dy)
 
     def _backward(self, dy: Floats, weight: Floats) -> Floats:
         """Sets the weights' grads from the gradient by the pooled map, and returns that by the input."""

@@ -1,4 +1,4 @@
-"""Convolution, batch norm, ReLU and pool as one step."""
+"""Convolution, batch norm, ReLU and pool, or add, as one step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnistnn.fusion.conv import FusedConv
 from mnistnn.im2col import chunks
-from mnistnn.layer import BuildContext
+from mnistnn.layer import BuildContext, Shortcut
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.layers.max_pool2d import MaxPool2D
@@ -23,13 +23,20 @@ _FAR = 4
 
 
 class FusedConvNorm(FusedConv):
-    """Conv2D, BatchNorm, ReLU and a 2×2 MaxPool2D or none, on the params of the first two.
+    """Conv2D, BatchNorm, ReLU and a 2×2 MaxPool2D or none, on the params of the first two; see FusedConv.
 
     Attributes are named for what is normalised: z, the maps times the sign of gamma, without the convolution's bias.
     """
 
-    def __init__(self, conv: Conv2D, norm: BatchNorm, pool: MaxPool2D | None, context: BuildContext) -> None:
-        super().__init__(conv, pool, context)
+    def __init__(
+        self,
+        conv: Conv2D,
+        norm: BatchNorm,
+        pool: MaxPool2D | None,
+        context: BuildContext,
+        shortcut: Shortcut | None = None,
+    ) -> None:
+        super().__init__(conv, pool, context, shortcut)
         self.params = (*conv.params, *norm.params)
         self._norm = norm
         self._count = math.prod(conv.out_shape[:2])  # numbers a channel, of one image
@@ -111,6 +118,8 @@ class FusedConvNorm(FusedConv):
             rows = y[images].reshape(-1, len(self._row))
             np.multiply(peaks[images].reshape(rows.shape), self._repeat(scale, self._row), out=rows)
             rows += self._repeat(shift, self._row)
+            if self._shortcut:
+                np.add(y[images], self._shortcut.added()[images], out=y[images])
             np.maximum(rows, self._zeros(rows), out=rows)
         return y
 

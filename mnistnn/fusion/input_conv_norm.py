@@ -1,4 +1,4 @@
-"""Convolution of a net's input, batch norm, ReLU and pool as one step."""
+"""Convolution of a net's input, batch norm, ReLU and pool, or add, as one step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnistnn.fusion.conv import FusedConv
 from mnistnn.fusion.conv_norm import folded
 from mnistnn.fusion.input_conv import InputConv
 from mnistnn.im2col import chunks
-from mnistnn.layer import BuildContext
+from mnistnn.layer import BuildContext, Shortcut
 from mnistnn.layers.batch_norm import BatchNorm
 from mnistnn.layers.conv2d import Conv2D
 from mnistnn.layers.max_pool2d import MaxPool2D
@@ -29,9 +29,16 @@ class FusedInputConvNorm(FusedConv):
     s `level`.
     """
 
-    def __init__(self, conv: Conv2D, norm: BatchNorm, pool: MaxPool2D | None, context: BuildContext) -> None:
+    def __init__(
+        self,
+        conv: Conv2D,
+        norm: BatchNorm,
+        pool: MaxPool2D | None,
+        context: BuildContext,
+        shortcut: Shortcut | None = None,
+    ) -> None:
         self._norm = norm
-        super().__init__(conv, pool, context)
+        super().__init__(conv, pool, context, shortcut)
         self.params = (*conv.params, *norm.params)
         self._count = math.prod(conv.out_shape[:2])  # numbers a channel, of one image
         self._folded = context.scratch(conv.weight.shape)

@@ -199,7 +199,7 @@ def _why_unmet(wish: Wish, values: Mapping[str, Any]) -> str:
             if stride > 1 and field_name == "pool":
                 return f"{wish} is of no use beside stride_{number}={stride}"
             return f"{wish} cannot be, for what comes to that {field_name} is too small"
-        beside = "blocks"
+        beside = f"convs_{number}" if field_name == "residual" and int(number) <= values["blocks"] else "blocks"
     elif name in NEEDS:
         beside = next((need for need in NEEDS[name] if not values[need]), None)
     if beside is None:

@@ -12,7 +12,7 @@ from sweeps.study.augmented import used
 __all__ = ["architecture_label", "bare_names", "block_columns", "plain_columns", "run_name"]
 
 _SHORT: Final = {"batch_norm": "bn"}
-_PLURAL: Final = {"kernel": "kernels", "pool": "pools", "stride": "strides"}
+_PLURAL: Final = {"kernel": "kernels", "pool": "pools", "stride": "strides", "residual": "residuals"}
 
 
 def architecture_label(values: Mapping[str, Any]) -> str:
@@ -37,10 +37,11 @@ def run_name(number: int, label: str, plain: Mapping[str, Any]) -> str:
 
 def _blocks(values: Mapping[str, Any]) -> list[str]:
     numbers = range(1, values["blocks"] + 1)
-    convs = [values[f"convs_{i}"] for i in numbers]
+    convs = [f"x{values[f'convs_{i}']}" if values[f"convs_{i}"] > 1 else "" for i in numbers]
+    residual = ["r" if values[f"residual_{i}"] else "" for i in numbers]
     filters = [str(values[f"filters_{i}"]) for i in numbers]
     kernels = [str(values[f"kernel_{i}"]) for i in numbers]
-    words = ["conv", "-".join(f"{f}x{n}" if n > 1 else f for f, n in zip(filters, convs, strict=True))]
+    words = ["conv", "-".join(map("".join, zip(filters, convs, residual, strict=True)))]
     words.append("k" + "-".join(kernels[:1] if len(set(kernels)) == 1 else kernels))
     pooled = [str(i) for i in numbers if values[f"pool_{i}"]]
     strided = [str(i) for i in numbers if values[f"stride_{i}"] > 1]

@@ -42,7 +42,9 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "norm": ("blocks", "dense_units"),
 }
 _SMALLEST_POOLED = 4
-_HALVING = ("stride", "pool")  # of a block
+# Of a block, what is not asked of each.
+_HALVING = ("stride", "pool")
+_RESIDUAL = "residual"
 
 # What a worker takes besides its network: Python, NumPy, Optuna and the pages of the images that it has read.
 _WORKER_MB = 130
@@ -151,13 +153,20 @@ class Space:
         return values
 
     def _walk_blocks(self, values: Values, ask: Callable[[str], None]) -> None:
-        """Asks for each block, and whether it strides or pools only where a map is large enough; one of both is it."""
+        """Asks for each block.
+
+        Whether it is residual it asks only of one that has convolutions to go round, and whether it strides or pools
+        only where a map is large enough; one of both is it.
+        """
         side = IMAGE_SHAPE[0]
         size = values.get(f"{values.get('pooling')}.size", 2)
         for number in range(1, values["blocks"] + 1):
             for name in BLOCK:
-                if name not in _HALVING:
+                if name not in (*_HALVING, _RESIDUAL):
                     ask(f"{name}_{number}")
+            values[f"{_RESIDUAL}_{number}"] = False
+            if values[f"convs_{number}"] > 1:
+                ask(f"{_RESIDUAL}_{number}")
             if values["padding"] == "valid":
                 side -= values[f"convs_{number}"] * (values[f"kernel_{number}"] - 1)
             stride, pool = (f"{name}_{number}" for name in _HALVING)

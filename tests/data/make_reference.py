@@ -2,8 +2,8 @@
 
     python tests/data/make_reference.py
 
-writes `tests/data/reference/{layers,losses,optimizers,schedules,conv2,averaged,strided}.npz`. Arrays are in this
-project's layout: maps (B, H, W, C), convolution weights (k, k, C, filters), dense weights (inputs, units).
+writes `tests/data/reference/{layers,losses,optimizers,schedules,conv2,averaged,strided,residual}.npz`. Arrays are in
+this project's layout: maps (B, H, W, C), convolution weights (k, k, C, filters), dense weights (inputs, units).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def main() -> None:
     write("conv2", conv2())
     write("averaged", averaged())
     write("strided", strided())
+    write("residual", residual())
 
 
 def write(name: str, arrays: dict[str, Any]) -> None:
@@ -210,7 +211,19 @@ def schedules() -> dict[str, Any]:
     }
 
 
-class Conv2(nn.Module):
+class Net(nn.Module):
+    """A net whose layers are called as ours are."""
+
+    def ours(self) -> dict[str, torch.Tensor]:
+        """Its params, under our names and in our layout; to write in."""
+        return {
+            f"{layer}/{name}": value
+            for layer, module in self.named_children()
+            for name, (value, _) in our_params(module).items()
+        }
+
+
+class Conv2(Net):
     """The preset `conv2` without its dropout, flattened in our order."""
 
     def __init__(self) -> None:
@@ -230,25 +243,53 @@ class Conv2(nn.Module):
         x = torch.relu(self.batch_norm_3(self.dense_1(to_maps(x).flatten(1))))
         return self.dense_2(x)  # type: ignore[no-any-return]
 
-    def ours(self) -> dict[str, torch.Tensor]:
-        """Its params, under our names and in our layout; to write in."""
-        return {
-            f"{layer}/{name}": value
-            for layer, module in self.named_children()
-            for name, (value, _) in our_params(module).items()
-        }
+
+class Residual(Net):
+    """Two residual blocks: of three convolutions and a pool, and of two, the last of them strided.
+
+    Args:
+        valid: whether windows must lie within the map; what is added is then the middle of a larger one.
+        norm: whether each convolution is normalised; it has a bias else.
+    """
+
+    def __init__(self, *, valid: bool, norm: bool) -> None:
+        super().__init__()
+        self.valid = valid
+        for number, (channels, filters, stride) in enumerate(
+            [(1, 4, 1), (4, 4, 1), (4, 4, 1), (4, 6, 1), (6, 6, 2)], start=1
+        ):
+            conv = nn.Conv2d(channels, filters, 3, stride=stride, padding=int(not valid), bias=not norm)
+            self.add_module(f"conv2d_{number}", conv)
+            if norm:
+                self.add_module(f"batch_norm_{number}", nn.BatchNorm2d(filters))
+        self.dense_1 = nn.Linear((4 * 4 if valid else 7 * 7) * 6, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        modules = dict(self.named_children())
+
+        def step(number: int, x: torch.Tensor) -> torch.Tensor:
+            y = modules[f"conv2d_{number}"](x)
+            return modules[f"batch_norm_{number}"](y) if f"batch_norm_{number}" in modules else y  # type: ignore[no-any-return]
+
+        first = torch.relu(step(1, images[:, None] / 255))
+        middle = first[:, :, 2:-2, 2:-2] if self.valid else first
+        x = torch.relu(step(3, torch.relu(step(2, first))) + middle)
+        first = torch.relu(step(4, nn.functional.max_pool2d(x, 2)))
+        middle = first[:, :, 1:-1:2, 1:-1:2] if self.valid else first[:, :, ::2, ::2]
+        x = torch.relu(step(5, first) + middle)
+        return self.dense_1(to_maps(x).flatten(1))  # type: ignore[no-any-return]
 
 
-def ten_steps(after: Callable[[Conv2], object]) -> tuple[Conv2, torch.Tensor, torch.Tensor]:
-    """Ten training steps by Adam on drawn pictures, from drawn weights: the net, the pictures and the losses.
+def ten_steps(net: Net, after: Callable[[Net], object]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Takes ten training steps by Adam on drawn pictures, from drawn weights; returns the pictures and the losses.
 
     `RandomState`'s streams are frozen by NumPy's promise: the test that reads this (test_against_torch.py) draws the
     same weights and pictures again, so that they need not be stored.
 
     Args:
-        after: called with the net before the first step, and after each.
+        net: what learns.
+        after: called with it before the first step, and after each.
     """
-    net = Conv2()
     draws = np.random.RandomState(4)
     for weight in net.ours().values():
         fan_in = max(1, weight[..., 0].numel())
@@ -266,25 +307,41 @@ def ten_steps(after: Callable[[Conv2], object]) -> tuple[Conv2, torch.Tensor, to
         optimizer.step()
         found.append(loss.detach())
         after(net)
-    return net, torch.from_numpy(images), torch.stack(found)
+    return torch.from_numpy(images), torch.stack(found)
 
 
-def what_it_learnt(net: Conv2, images: torch.Tensor) -> dict[str, Any]:
+def what_it_learnt(net: Net, images: torch.Tensor) -> dict[str, Any]:
     """Some of each of the net's params, its norms' statistics, and its answer to a batch."""
     arrays: dict[str, Any] = {}
     for name, weight in net.ours().items():
         arrays[name] = weight.detach().reshape(-1)[:: max(1, weight.numel() // 200)]
-    for layer in ("batch_norm_1", "batch_norm_2", "batch_norm_3"):
-        for name in ("running_mean", "running_var"):
-            arrays[f"{layer}/{name}"] = getattr(getattr(net, layer), name)
+    for layer, module in net.named_children():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for name in ("running_mean", "running_var"):
+                arrays[f"{layer}/{name}"] = getattr(module, name)
     arrays["logits"] = net.eval()(images[0])
     return arrays
 
 
 def conv2() -> dict[str, Any]:
     """What ten steps come to."""
-    net, images, losses = ten_steps(lambda net: None)
+    net = Conv2()
+    images, losses = ten_steps(net, lambda net: None)
     return {"losses": losses, **what_it_learnt(net, images)}
+
+
+def residual() -> dict[str, Any]:
+    """The same of residual blocks."""
+    arrays: dict[str, Any] = {}
+    for case, net in (
+        ("same", Residual(valid=False, norm=True)),
+        ("valid", Residual(valid=True, norm=True)),
+        ("bare", Residual(valid=False, norm=False)),
+    ):
+        images, losses = ten_steps(net, lambda net: None)
+        learnt = {"losses": losses, **what_it_learnt(net, images)}
+        arrays |= {f"{case}.{name}": value for name, value in learnt.items()}
+    return arrays
 
 
 def averaged() -> dict[str, Any]:
@@ -295,12 +352,12 @@ def averaged() -> dict[str, Any]:
         decay = min(0.5, (1 + int(count)) / (10 + int(count)))
         return decay * mean + (1 - decay) * new
 
-    def take_in(net: Conv2) -> None:
+    def take_in(net: Net) -> None:
         if not models:
             models.append(torch.optim.swa_utils.AveragedModel(net, avg_fn=average))
         models[0].update_parameters(net)
 
-    _, images, _ = ten_steps(take_in)
+    images, _ = ten_steps(Conv2(), take_in)
     torch.optim.swa_utils.update_bn(images, models[0])
     return what_it_learnt(models[0].module, images)
 

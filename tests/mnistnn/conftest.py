@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 from mnistnn.arena import Arena
-from mnistnn.layer import BuildContext, Layer, LayerSpec
+from mnistnn.layer import Layer, LayerSpec
+from tests.mnistnn.contexts import lone_context
 
 # Examples are drawn alike in every run, and a slow moment of a busy machine is no failure.
 settings.register_profile("mnistnn", derandomize=True, deadline=None, max_examples=12)
@@ -30,7 +31,7 @@ def _build(
     input_grad: bool = True,
 ) -> tuple[Layer, Arena]:
     arena = Arena(dtype)
-    context = BuildContext(arena, max_batch, seed=np.random.SeedSequence(seed), input_grad=input_grad)
+    context = lone_context(arena, max_batch, in_shape, seed=np.random.SeedSequence(seed), input_grad=input_grad)
     layer = spec.build(in_shape, context)
     arena.allocate()
     rng = np.random.default_rng(seed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from mnistnn.architecture import Block, ConvNet
+from mnistnn.layers.add import AddSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.dropout import DropoutSpec
 from mnistnn.layers.flatten import FlattenSpec
+from mnistnn.layers.fork import ForkSpec
 from mnistnn.layers.input import InputSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.layers.relu import ReLUSpec
@@ -27,6 +30,11 @@ EVERYTHING = NetworkSpec(
         Conv2DSpec(filters=4, kernel=3, bias=False),
         BatchNormSpec(),
         ReLUSpec(),
+        ForkSpec(),
+        Conv2DSpec(filters=4, kernel=3, padding="valid", bias=False),
+        BatchNormSpec(),
+        AddSpec(),
+        ReLUSpec(),
         MaxPool2DSpec(size=3),
         Conv2DSpec(filters=2, kernel=3),
         SigmoidSpec(),
@@ -40,3 +48,15 @@ EVERYTHING = NetworkSpec(
     )
 )
 """A net with each of the layers, some of them twice."""
+
+RESIDUAL = ConvNet(
+    blocks=(
+        Block(filters=8, residual=True),
+        Block(filters=16, convs=2, residual=True),
+        Block(filters=16, convs=3, stride=2, residual=True),
+    ),
+    norm=BatchNormSpec(),
+    block_dropout=0.1,
+    dense_units=16,
+).network()
+"""A net with all kinds of residual blocks, the first of one convolution, for which that means nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mnistnn.architecture import Block, ConvNet
 from mnistnn.arena import Arena
 from mnistnn.averaging import MovingAverage
 from mnistnn.layer import Layer, LayerSpec
@@ -138,14 +140,20 @@ def test_a_schedule(case: str, spec: ScheduleSpec) -> None:
     np.testing.assert_allclose([spec.factor(step, len(known)) for step in range(len(known))], known, **CLOSE)
 
 
-def ten_steps(fused: bool, after: Callable[[Network, int], object]) -> tuple[Network, NDArray[Any], list[float]]:
+CONV2 = NetworkSpec(tuple(spec for spec in preset("conv2").network.layers if not isinstance(spec, DropoutSpec)))
+RESIDUAL = ConvNet(
+    blocks=(Block(filters=4, convs=3, residual=True), Block(filters=6, convs=2, stride=2, residual=True))
+)
+
+
+def ten_steps(
+    fused: bool, after: Callable[[Network, int], object] = lambda net, step: None, spec: NetworkSpec = CONV2
+) -> tuple[Network, NDArray[Any], list[float]]:
     """Trains as the script does; returns the network, the batches and the losses."""
-    layers = tuple(spec for spec in preset("conv2").network.layers if not isinstance(spec, DropoutSpec))
-    net = Network(NetworkSpec(layers), batch_size=8, dtype=np.float64, fused=fused)
+    net = Network(spec, batch_size=8, dtype=np.float64, fused=fused)
     draws = np.random.RandomState(4)  # frozen streams: the script draws the same
-    order = ("conv2d_1", "batch_norm_1", "conv2d_2", "batch_norm_2", "dense_1", "batch_norm_3", "dense_2")
-    for layer in order:
-        for param in net.layers[layer].params:
+    for layer in net.layers.values():
+        for param in layer.params:
             fan_in = max(1, int(np.prod(param.shape[:-1])))
             param.value[...] = draws.standard_normal(param.shape) / fan_in**0.5
     images = np.zeros((10, 8, 28, 28))
@@ -175,7 +183,20 @@ def check_what_it_learnt(net: Network, images: NDArray[Any], known: dict[str, ND
 @pytest.mark.parametrize("fused", [False, True])
 def test_ten_training_steps_of_conv2(fused: bool) -> None:
     known = reference("conv2")
-    net, images, losses = ten_steps(fused, lambda net, step: None)
+    net, images, losses = ten_steps(fused)
+    np.testing.assert_allclose(losses, known["losses"], **CLOSE)
+    check_what_it_learnt(net, images, known)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [("same", {"norm": BatchNormSpec()}), ("valid", {"norm": BatchNormSpec(), "padding": "valid"}), ("bare", {})],
+)
+def test_ten_training_steps_of_residual_blocks(case: str, changes: dict[str, Any], fused: bool) -> None:
+    parts = [(*key.partition("."), value) for key, value in reference("residual").items()]
+    known = {name: value for found, _, name, value in parts if found == case}
+    net, images, losses = ten_steps(fused, spec=replace(RESIDUAL, **changes).network())
     np.testing.assert_allclose(losses, known["losses"], **CLOSE)
     check_what_it_learnt(net, images, known)
 

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from mnistnn.architecture import Block, ConvNet
 from mnistnn.errors import SpecError
+from mnistnn.layers.add import AddSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.sigmoid import SigmoidSpec
 from mnistnn.network import Network, NetworkSpec
 from mnistnn.registry import layer
+from mnistnn.spec import Spec
 
 
 def kinds(spec: NetworkSpec) -> list[str]:
@@ -46,6 +48,44 @@ def test_a_strided_block_has_no_pool_and_strides_last() -> None:
     assert Network(net).layers["flatten_1"].in_shape == (7, 7, 32)
 
 
+def test_a_residual_block_adds_what_its_first_convolution_gave() -> None:
+    net = ConvNet(blocks=(Block(convs=3, residual=True),), norm=BatchNormSpec()).network()
+    conv = ["conv2d", "batch_norm", "relu"]
+    ends = ["conv2d", "batch_norm", "add", "relu", "max_pool2d", "flatten", "dense"]
+    assert kinds(net) == ["input", *conv, "fork", *conv, *ends]
+    without = ConvNet(blocks=(Block(convs=2, stride=2, residual=True),)).network()
+    assert kinds(without) == ["input", "conv2d", "relu", "fork", "conv2d", "add", "relu", "flatten", "dense"]
+    assert AddSpec(stride=2) in without.layers
+
+
+def test_a_block_of_one_convolution_has_nothing_to_go_round() -> None:
+    nets = [ConvNet(blocks=(Block(residual=residual),)).network() for residual in (False, True)]
+    assert nets[0] == nets[1]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_residual_net_has_the_params_of_the_plain_one_and_begins_with_them(padding: str) -> None:
+    plain, residual = (
+        Network(
+            ConvNet(
+                blocks=(Block(convs=2, filters=4, residual=residual), Block(convs=3, filters=6, residual=residual)),
+                padding=padding,
+                norm=BatchNormSpec(),
+            ).network(),
+            by_name=True,
+        )
+        for residual in (False, True)
+    )
+    assert [*plain.arena.named()] == [*residual.arena.named()]
+    assert plain.arena.params.tobytes() == residual.arena.params.tobytes()
+    assert plain.macs == residual.macs
+
+
+def test_what_came_later_is_written_only_where_it_is_said() -> None:
+    blocks: list[Spec] = [Block(), Block(residual=True)]
+    assert ["residual" in block.written() for block in blocks] == [False, True]
+
+
 def test_a_global_pool_takes_the_place_of_flatten() -> None:
     net = ConvNet(blocks=(Block(filters=6),), global_pool=True, dropout=0.1).network()
     assert kinds(net) == ["input", "conv2d", "relu", "max_pool2d", "global_avg_pool2d", "dropout", "dense"]
@@ -74,6 +114,7 @@ def test_a_bias_before_a_norm_would_be_taken_off_again() -> None:
             convs=st.integers(1, 2),
             pool=st.booleans(),
             stride=st.sampled_from([1, 1, 2]),
+            residual=st.booleans(),
         ),
         max_size=3,
     ),

@@ -13,10 +13,12 @@ from mnistnn.fusion import FusedConv, FusedConvNorm, FusedInputConvNorm
 from mnistnn.fusion.chunk_conv import ChunkConv
 from mnistnn.fusion.windows import WindowConv
 from mnistnn.layer import BuildContext, LayerSpec
+from mnistnn.layers.add import AddSpec
 from mnistnn.layers.batch_norm import BatchNormSpec
 from mnistnn.layers.conv2d import Conv2DSpec
 from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.flatten import FlattenSpec
+from mnistnn.layers.fork import ForkSpec
 from mnistnn.layers.input import InputSpec
 from mnistnn.layers.max_pool2d import MaxPool2DSpec
 from mnistnn.layers.relu import ReLUSpec
@@ -33,17 +35,23 @@ BLOCK = st.fixed_dictionaries(
         "norm": st.booleans(),
         "pool": st.booleans(),
         "stride": st.sampled_from([1, 1, 2]),
+        "residual": st.booleans(),
     }
 )
+
+
+NORMED = {"filters": 8, "kernel": 3, "padding": "same", "bias": False, "norm": True, "pool": True}
 
 
 def layers_of(blocks: list[dict[str, object]]) -> NetworkSpec:
     layers: list[LayerSpec] = [InputSpec()]
     for block in blocks:
         sizes = {name: block[name] for name in ("filters", "kernel", "padding", "bias")}
-        layers.append(Conv2DSpec(**sizes, stride=block.get("stride", 1)))
-        layers += [BatchNormSpec()] if block["norm"] else []
-        layers.append(ReLUSpec())
+        stride, norm = block.get("stride", 1), [BatchNormSpec()] if block["norm"] else []
+        residual = block.get("residual", False)
+        layers += [Conv2DSpec(**sizes), *norm, ReLUSpec(), ForkSpec()] if residual else []
+        layers += [Conv2DSpec(**sizes, stride=stride), *norm]
+        layers += [AddSpec(stride=stride), ReLUSpec()] if residual else [ReLUSpec()]
         layers += [MaxPool2DSpec()] if block["pool"] else []
     return NetworkSpec((*layers, FlattenSpec(), DenseSpec(units=10)))
 
@@ -88,7 +96,7 @@ def test_the_size_of_chunks_changes_nothing(images_a_chunk: int, norm: bool, mon
     """Seven images in chunks of one to four, the last one shorter; then two, then seven again."""
     blocks = [
         {"filters": 8, "kernel": 5, "padding": "same", "bias": True, "norm": norm, "pool": True},
-        {"filters": 9, "kernel": 3, "padding": "same", "bias": True, "norm": norm, "pool": False},
+        {"filters": 9, "kernel": 3, "padding": "same", "bias": True, "norm": norm, "pool": False, "residual": True},
         {"filters": 8, "kernel": 5, "padding": "valid", "bias": True, "norm": norm, "pool": False},
         {"filters": 8, "kernel": 3, "padding": "same", "bias": True, "norm": norm, "pool": True},
     ]
@@ -149,6 +157,19 @@ def test_a_first_convolution_may_have_any_number_of_channels(shape: tuple[int, i
     np.testing.assert_allclose(fused.arena.states, plain.arena.states, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_shortcut_may_go_round_the_inputs_own_convolution(norm: bool) -> None:
+    ends = [BatchNormSpec()] if norm else []
+    convs = (ForkSpec(), Conv2DSpec(filters=1), *ends, AddSpec(), ReLUSpec())
+    spec = NetworkSpec((InputSpec(), *convs, FlattenSpec(), DenseSpec(units=10)))
+    draw = np.random.default_rng(2)
+    images, labels = draw.integers(0, 256, (5, 28, 28)), draw.integers(0, 10, 5)
+    plain, fused = (Network(spec, batch_size=5, seed=1, dtype=np.float64, fused=fused) for fused in (False, True))
+    for expected, got in zip(step(plain, images, labels), step(fused, images, labels), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-7, atol=1e-9 * max(1.0, np.abs(expected).max()))
+    np.testing.assert_allclose(fused.forward(images), plain.forward(images), rtol=1e-7, atol=1e-8)
+
+
 def test_plan_takes_only_what_it_knows() -> None:
     spec = NetworkSpec(
         (
@@ -180,6 +201,18 @@ def test_plan_takes_only_what_it_knows() -> None:
     strided = NetworkSpec((InputSpec(), Conv2DSpec(stride=2), BatchNormSpec(), ReLUSpec(), FlattenSpec()))
     kinds = [type(layer).__name__ for layer in Network(strided).plan]
     assert kinds == ["Input", "Conv2D", "BatchNorm", "ReLU", "Flatten"]
+    residual = layers_of([NORMED | {"residual": True}, NORMED | {"residual": True, "stride": 2}])
+    assert [type(layer).__name__ for layer in Network(residual).plan] == [
+        "Input",
+        FusedInputConvNorm.__name__,
+        "Fork",
+        FusedConvNorm.__name__,  # and the add, but not the pool
+        "MaxPool2D",
+        FusedConvNorm.__name__,
+        "Fork",
+        *("Conv2D", "BatchNorm", "Add", "ReLU", "MaxPool2D"),
+        *("Flatten", "Dense"),
+    ]
     first = NetworkSpec((InputSpec(), Conv2DSpec(), BatchNormSpec(), ReLUSpec(), MaxPool2DSpec(), FlattenSpec()))
     assert type(Network(first).plan[1]) is FusedInputConvNorm
 

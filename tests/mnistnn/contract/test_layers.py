@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from mnistnn.arena import Arena
 from mnistnn.domains import Choice, FloatRange, IntRange, domains_of
 from mnistnn.errors import SpecError
-from mnistnn.layer import BuildContext, Layer, LayerSpec
+from mnistnn.layer import Layer, LayerSpec
 from mnistnn.registry import layer as registry
+from tests.mnistnn.contexts import lone_context
 
 NAMES = registry.names()
 Build = Callable[..., tuple[Layer, Arena]]
@@ -48,7 +49,7 @@ def cases(draw: st.DrawFn, name: str) -> Case:
 
 def takes(spec: LayerSpec, shape: tuple[int, ...]) -> bool:
     try:
-        spec.build(shape, BuildContext(Arena(np.float64), 2))
+        spec.build(shape, lone_context(Arena(np.float64), 2, shape))
     except SpecError:
         return False
     return True

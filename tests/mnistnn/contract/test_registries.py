@@ -36,7 +36,7 @@ def outside(domain: Domain) -> list[Any]:
 
 
 def test_each_registry_found_its_files() -> None:
-    maps = {"conv2d", "max_pool2d", "global_avg_pool2d", "flatten"}
+    maps = {"conv2d", "max_pool2d", "global_avg_pool2d", "flatten", "fork", "add"}
     assert maps | {"dense", "sigmoid", "relu", "batch_norm", "dropout", "input"} <= set(layer.names())
     assert {"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adamw"} <= set(optimizer.names())
     assert {"constant", "step", "cosine", "one_cycle"} <= set(schedule.names())

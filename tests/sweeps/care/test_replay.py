@@ -98,6 +98,19 @@ def test_baselines_are_replayed_with_what_they_override(tmp_path: Path, tiny: An
     assert lab.replay().is_same  # by the parameters alone
 
 
+def test_residual_blocks_are_replayed(tmp_path: Path, tiny: Any) -> None:
+    net = {"blocks": 2, "convs_2": 2, "stride_2": 2, "norm": "batch_norm", "block_dropout": 0.1, "ema": 0.9}
+    fixed = {f"fixed__{name}": value for name, value in net.items()}
+    lab = Lab(tmp_path, tiny, **fixed, search__residual_2=[True, False])
+    lab.study.enqueue_trial({"residual_2": True})
+    count = iter(range(100))
+    assert lab.run(stop=lambda: next(count) >= 3) == TrialState.WAITING  # in its second epoch
+    assert lab.run() == TrialState.COMPLETE
+    assert "x2r k3 strided 2 bn" in lab.study.trials[0].user_attrs["label"]
+    found = lab.replay()
+    assert (found.is_same, found.same_state) == (True, True)
+
+
 def test_a_trial_that_was_stopped_twice_and_lost_a_checkpoint_is_the_same(tmp_path: Path, tiny: Any) -> None:
     lab = Lab(tmp_path, tiny)
     for calls in (3, 3):  # of two steps an epoch

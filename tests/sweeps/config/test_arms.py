@@ -92,6 +92,19 @@ def test_what_cannot_be_compared_is_one_line_that_names_it(changes: dict[str, An
     assert "\n" not in str(caught.value)
 
 
+def test_each_residual_arm_differs_from_a_plain_one_by_that_alone() -> None:
+    ablation = load_study("residual", root=ROOT).ablation()
+    assert ablation is not None
+    assert ablation.seeds >= 5
+    arms = {each.name: each for each in ablation.arms}
+    pairs = [(arms[name], arms[f"{name}_residual"]) for name in ("plain", "deep")]
+    assert all(residual.against[0] == plain.name for plain, residual in pairs)
+    for plain, residual in pairs:
+        more = {name: value for name, value in residual.overrides.items() if plain.overrides.get(name) != value}
+        assert {**plain.overrides, **more} == residual.overrides
+        assert {name.partition("_")[0] for name in more} == {"residual"}
+
+
 def test_the_shipped_study_has_five_seeds_and_its_page_names_its_arms() -> None:
     ablation = load_study("ablation", root=ROOT).ablation()
     assert ablation is not None

@@ -51,6 +51,13 @@ def test_labels_say_what_halves_a_map_in_the_place_of_a_pool() -> None:
     assert space.plain(space.values({}))["strides"] == "1-2-1"
 
 
+def test_labels_say_which_blocks_are_residual() -> None:
+    space = Space(config(fixed={"blocks": 3, "convs_2": 2, "convs_3": 3, "residual": True, "residual_3": False}))
+    assert space.architecture(space.values({})) == "conv 32-32x2r-32x3 k3"
+    assert space.architecture(space.values({}, {"residual_3": True})) == "conv 32-32x2r-32x3r k3"
+    assert space.plain(space.values({}))["residuals"] == "0-1-0"
+
+
 def test_plain_names_have_one_column_for_a_thing() -> None:
     space = shipped(EXAMPLE)
     plain = space.plain(space.values(*space.preset_values("conv2")))

@@ -145,6 +145,35 @@ def test_a_block_that_strides_is_not_asked_for_a_pool() -> None:
     assert space.impossible(values) is None
 
 
+def test_only_a_block_of_several_convolutions_is_asked_whether_it_is_residual() -> None:
+    space = Space(config(fixed={"blocks": 3, "convs_1": 1}, search={"convs": [1, 2], "residual_2": [True, False]}))
+
+    def walk(convs: int) -> tuple[list[str], Values]:
+        asked: list[str] = []
+
+        def suggest(name: str, domain: Domain) -> Any:
+            asked.append(name)
+            return convs if name.startswith("convs") else True
+
+        return asked, space.walk(suggest)
+
+    asked, values = walk(2)
+    assert asked == ["convs_2", "residual_2", "convs_3"]
+    assert [block.residual for block in space.convnet(values).blocks] == [False, True, False]
+    assert space.impossible(values) is None
+    asked, values = walk(1)
+    assert asked == ["convs_2", "convs_3"]
+    assert not values["residual_2"]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_any_block_may_be_residual(padding: str, stride: int) -> None:
+    net = {"blocks": 2, "filters": 4, "convs": 2, "padding": padding, "stride": stride, "residual": True}
+    space = Space(config(fixed=net))
+    assert space.impossible(space.values({})) is None
+
+
 def test_a_global_pool_is_asked_for_where_there_are_maps() -> None:
     space = Space(config(search={"blocks": [0, 1], "global_pool": [True, False]}))
     with_maps, without = ({"blocks": count, "global_pool": True} for count in (1, 0))

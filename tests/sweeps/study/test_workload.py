@@ -52,6 +52,12 @@ def test_any_layer_is_counted() -> None:
     assert sigmoid["other_numbers"] == relu["other_numbers"] == 32
 
 
+def test_a_shortcut_is_counted_by_what_goes_over_it() -> None:
+    plain, residual = (counts(ConvNet(blocks=(Block(convs=2, filters=8, residual=r),))) for r in (False, True))
+    more = {kind: residual[kind] - plain[kind] for kind in plain if residual[kind] != plain[kind]}
+    assert more == {"other_numbers": 2 * 28 * 28 * 8, "layers": 2}  # a fork and an add
+
+
 def test_an_epoch() -> None:
     found = counts(ConvNet(dense_units=32))
     training = TrainingSpec(batch_size=64, optimizer=Adam(), augment=(Translation(shift=2),))
