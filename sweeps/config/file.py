@@ -62,8 +62,8 @@ def derive_study(config: StudyConfig, name: str, overrides: Sequence[str] = ()) 
     tables["study"]["name"] = name
     if config.budget.time_s is not None:
         tables["budget"]["time"] = duration_code(config.budget.time_s)
-    if config.final is not None and config.final.time_s is not None:
-        tables["final"]["time"] = duration_code(config.final.time_s)
+    if config.final is not None and isinstance(config.final.time, float):
+        tables["final"]["time"] = duration_code(config.final.time)
     made = _build(tables, overrides, name, f"study {name!r}")
     if made.name != name:
         raise ConfigError(f"the new study is called {name!r}, but --set says {made.name!r}; leave study.name out.")

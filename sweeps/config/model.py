@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from mnistnn.errors import nearest
 from mnistnn.presets import PRESETS
 from sweeps.config.arms import Ablation, parse_arms
-from sweeps.config.duration import clock, duration_code
+from sweeps.config.duration import clock
 from sweeps.config.fault import Fault, shown
 from sweeps.config.search import SearchSpace, parse_search
 from sweeps.config.sections import (
@@ -87,6 +87,11 @@ class StudyConfig(Section):
     def name(self) -> str:
         """What the study is called."""
         return self.study.name
+
+    @property
+    def final_s(self) -> float | None:
+        """The seconds of the budget's time that are the final stage's; None where it has none, or is none."""
+        return None if self.final is None else self.final.seconds_of(self.budget.time_s)
 
     @property
     def metric(self) -> Literal["val_loss", "val_accuracy"]:
@@ -239,18 +244,18 @@ def _check_final(config: StudyConfig) -> None:
     final, budget_s = config.final, config.budget.time_s
     if final is None:
         return
-    if budget_s is None and final.time_s is not None:
+    if budget_s is None and final.time is not None:
         rule = "must be a part of budget.time, but there is none; add that, or say final.members instead."
         raise Fault(("final", "time"), rule)
     if budget_s is None and final.members is None:
         rule = "must say how many members the final stage has, as budget.time does not end it; add members = 10."
         raise Fault(("final",), rule)
-    if budget_s is not None and final.time_s is None:
+    if budget_s is not None and final.time is None:
         rule = "must say what part of budget.time is left for the final stage, but has no time; add it, like time = "
-        raise Fault(("final",), f'{rule}"{duration_code(round(budget_s / 2) or 0.5)}".')
-    if budget_s is not None and final.time_s is not None and final.time_s >= budget_s:
-        rule = f"must be less than budget.time, of which it is a part, but got {clock(final.time_s)} of "
-        raise Fault(("final", "time"), f"{rule}{clock(budget_s)}; take less.")
+        raise Fault(("final",), f'{rule}"50%".')
+    if budget_s is not None and (final_s := final.seconds_of(budget_s) or 0.0) >= budget_s:
+        rule = f"must be less than budget.time, of which it is a part, but got {clock(final_s)} of "
+        raise Fault(("final", "time"), f'{rule}{clock(budget_s)}; take less, or a share of it, like "50%".')
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

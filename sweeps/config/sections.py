@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from sweeps.config.duration import parse_duration
+from sweeps.config.duration import parse_duration, parse_part, part_s
 
 __all__ = [
     "DIRECTIONS",
@@ -38,6 +38,10 @@ def _whole(value: object) -> object:
 
 def _seconds(value: object) -> object:
     return parse_duration(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
+def _part(value: object) -> object:
+    return None if value is None else parse_part(str(value))
 
 
 # No more than a database, or a line of JSON, can hold: beyond that nothing is meant.
@@ -149,12 +153,17 @@ class Ensemble(Section):
 class Final(Section):
     """What follows the search: its best architectures, trained longer, each net on all images but a part of its own.
 
-    `time_s` is a part of the budget's time, which the search does without; `epochs` is what is aimed at, and fitted to
-    the time that is left; `members` is the most, or, where the budget has no time, how many.
+    `time` is a part of the budget's, which the search does without: seconds, or a share like "70%", which stays one, so
+    that another budget gives the stage another time. `epochs` is what is aimed at, and fitted to the time that is left;
+    `members` is the most, or, where the budget has no time, how many.
     """
 
-    time_s: Annotated[float | None, BeforeValidator(_seconds), Field(alias="time")] = None
+    time: Annotated[float | str | None, BeforeValidator(_part)] = None
     top: Count = 3
     epochs: int = Field(default=14, ge=1, le=1000)
     folds: int = Field(default=10, ge=2, le=1000)
     members: Count | None = None
+
+    def seconds_of(self, budget_s: float | None) -> float | None:
+        """Returns the seconds that the stage has of the budget's; None where none of these are its own."""
+        return None if self.time is None or budget_s is None else part_s(self.time, budget_s)

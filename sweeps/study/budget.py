@@ -157,8 +157,12 @@ class Budget:
     @property
     def search_s(self) -> float | None:
         """The seconds that the search has of the budget's; None where it has no limit in time."""
-        own_s = 0.0 if self.final is None else self.final.time_s or 0.0
-        return None if self.time_s is None else self.time_s - own_s
+        return None if self.time_s is None else self.time_s - (self.final_s or 0.0)
+
+    @property
+    def final_s(self) -> float | None:
+        """The seconds that the final stage has of the budget's; None where it has no part of them, or is none."""
+        return None if self.final is None else self.final.seconds_of(self.time_s)
 
     def is_over(self, tally: Tally) -> bool:
         """Says whether this call has brought as many trials to their ends as it shall."""

@@ -9,7 +9,7 @@ import optuna
 from sweeps.config import Final, StudyConfig
 from sweeps.config.duration import clock
 from sweeps.paths import Paths
-from sweeps.study.budget import Tally
+from sweeps.study.budget import Budget, Tally
 from sweeps.study.final import FinalStage
 from sweeps.study.forecast import Forecast
 from sweeps.study.space import Space
@@ -18,11 +18,12 @@ from sweeps.workers.order import Order
 __all__ = ["describe_final", "limits_text", "why_left"]
 
 
-def limits_text(final: Final | None) -> str:
-    """Returns what the final stage has of the budget, as the end of a list of limits; nothing where there is none."""
+def limits_text(budget: Budget) -> str:
+    """Returns what the final stage has of a budget, as the end of a list of limits; nothing where there is none."""
+    final, final_s = budget.final, budget.final_s
     if final is None:
         return ""
-    own = f"the last {clock(final.time_s)} for its final stage" if final.time_s is not None else ""
+    own = f"the last {clock(final_s)} for its final stage" if final_s is not None else ""
     most = f"{final.members} members" if final.members is not None else ""
     if own and most:
         return f", {own} of {most} at most"

@@ -49,10 +49,10 @@ def final_text(config: StudyConfig) -> str | None:
     final = config.final
     if final is None:
         return None
-    limits = [f"{final.time_s:g} s of it"] if final.time_s is not None else []
+    limits = [f"{config.final_s:g} s of it"] if config.final_s is not None else []
     limits += [f"{final.members} members"] if final.members is not None else []
     plural = "s" if final.top > 1 else ""
-    about = "about " if final.time_s is not None else ""
+    about = "about " if final.time is not None else ""
     return f"{', '.join(limits)}, the best {final.top} architecture{plural} for {about}{final.epochs} epochs"
 
 

@@ -289,7 +289,7 @@ class _Run:
             [f"{self.budget.trials if only is None else len(only)} trials"] if self.budget.trials is not None else []
         )
         limits += [clock(self.budget.time_s)] if self.budget.time_s is not None else []
-        count, stages = self.pool.count, limits_text(self.budget.final)
+        count, stages = self.pool.count, limits_text(self.budget)
         self.progress.note(
             f"study {self.config.name!r}: {' or '.join(limits) or self.config.ablation() or 'its whole grid'}{stages}, "
             f"{count} worker{'s' if count > 1 else ''}"

@@ -106,7 +106,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     )
     left_s = None if order.left_s is None else order.left_s - (time.monotonic() - read)
     stage = config.final if order.only is None else None
-    search_s = left_s if left_s is None or stage is None else left_s - (stage.time_s or 0.0)
+    search_s = left_s if left_s is None or stage is None else left_s - (config.final_s or 0.0)
     forecast = Forecast(config, space, len(train), search_s)
     images = len(dataset.train_labels)
     final = None if stage is None else FinalStage(config, forecast, study_paths, images, left_s, order.workers)

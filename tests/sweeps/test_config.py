@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from mnistnn.presets import PRESETS
 from sweeps.config import StudyConfig, load_study, parse_duration
+from sweeps.config.file import derive_study
 from sweeps.errors import ConfigError
+from sweeps.study.budget import Budget
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = str(ROOT / "tests" / "sweeps" / "example.toml")
@@ -173,7 +175,7 @@ def test_a_final_stage_has_a_beginning_and_an_end() -> None:
 
     timed = final({"time": "2h"}, time="75m")
     assert timed.final is not None
-    assert (timed.final.time_s, timed.final.top, timed.final.epochs, timed.final.folds) == (4500.0, 3, 14, 10)
+    assert (timed.final_s, timed.final.top, timed.final.epochs, timed.final.folds) == (4500.0, 3, 14, 10)
     assert StudyConfig.from_dict(timed.to_dict()) == timed
     assert final({"trials": 3}, members=4).final is not None
     assert small().final is None
@@ -185,12 +187,41 @@ def test_a_final_stage_has_a_beginning_and_an_end() -> None:
             {"time": "2h"},
             "final.time must be less than budget.time, of which it is a part, but got 2:0",
         ),
-        ({"time": "2h"}, {"members": 3}, 'final must say what part of budget.time .* like time = "1h"'),
+        ({"time": "2h"}, {"members": 3}, 'final must say what part of budget.time .* like time = "50%"'),
         ({"trials": 3}, {}, "final must say how many members the final stage has"),
         ({"trials": 3}, {"time": "5m"}, "final.time must be a part of budget.time, but there is none"),
+        ({"trials": 3}, {"time": "50%", "members": 2}, "final.time must be a part of budget.time, but there is none"),
+        ({"time": "2h"}, {"time": "100%"}, "final.time does not hold: a share must be above 0 and below 100 %"),
+        ({"time": "2h"}, {"time": "0.0%"}, "a share must be above 0 and below 100 %, like \"70%\", but got '0.0%'"),
+        ({"time": "2h"}, {"time": "-5%"}, "a share must be above 0"),
+        ({"time": "2h"}, {"time": "%"}, "a share must be above 0"),
+        ({"time": "2h"}, {"time": "much"}, "final.time does not hold: a duration must be seconds above 0"),
+        ({"time": "2h"}, {"time": True}, "final.time does not hold: a duration must be seconds above 0"),
     ):
         with pytest.raises(ConfigError, match=message):
             final(budget, **keys)
+
+
+def test_a_final_stages_share_is_of_whatever_time_the_budget_has(tmp_path: Path) -> None:
+    text = TINY + "[final]\ntime = '70 %'\n"
+    write(tmp_path, text)
+    config = load_study("mine", root=tmp_path, overrides=["budget.time=2h"])
+    assert config.final is not None
+    assert (config.final.time, config.final_s) == ("70%", 5040.0)
+    assert Budget.of(config).search_s == 2160.0
+    assert StudyConfig.from_dict(config.to_dict()) == config
+    shorter = load_study("mine", root=tmp_path, overrides=["budget.time=30m"])
+    assert (shorter.final_s, shorter.space_hash) == (1260.0, config.space_hash)
+    forked, tables = derive_study(config, "new", ["budget.time=10m"])
+    assert (forked.final_s, tables["final"]["time"]) == (420.0, "70%")
+    plain, tables = derive_study(config, "new", ["final.time=80m"])
+    assert (plain.final_s, tables["final"]["time"]) == (4800.0, "80m")
+
+
+def test_the_contest_takes_any_budget() -> None:
+    for minutes in (10, 30, 115):
+        config = load_study("contest", root=ROOT, overrides=[f"budget.time={minutes}m"])
+        assert config.final_s == pytest.approx(0.7 * 60 * minutes)
 
 
 def test_a_final_stage_may_change_once_a_study_has_trials() -> None:

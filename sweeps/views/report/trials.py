@@ -108,7 +108,7 @@ def sum_up(
         budget_s=config.budget.time_s,
         counted=tally.finished,
         members=tally.members_complete,
-        final_s=None if config.final is None else config.final.time_s,
+        final_s=config.final_s,
         epochs_each=config.budget.epochs,
         epochs_saved=sum(epochs for epochs, _ in saved),
         seconds_saved=sum(epochs * epoch_s for epochs, epoch_s in saved),

@@ -105,7 +105,7 @@ class Stage:
         self.study.tell(trial, loss)
 
     def stage(self, left_s: float | None, workers: int = 1) -> FinalStage:
-        search_s = None if left_s is None else left_s - (self.config.final.time_s or 0.0)  # type: ignore[union-attr]
+        search_s = None if left_s is None else left_s - (self.config.final_s or 0.0)
         forecast = Forecast(self.config, self.space, 1_500, search_s)
         self.forecast = forecast
         return FinalStage(self.config, forecast, self.paths, 1_800, left_s, workers)

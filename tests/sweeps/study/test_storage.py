@@ -7,10 +7,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError, StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.grid import grid_points
 from sweeps.study.journal import JournalLock, repair_journal
+from sweeps.study.lookup import config_of
 from sweeps.study.space import Space
 from sweeps.study.storage import (
     bind_folder,
@@ -34,6 +36,16 @@ def test_the_journal_lies_in_the_studys_folder(paths: StudyPaths) -> None:
     open_study(small_config(), open_storage(None, paths), DATA)
     assert paths.journal.is_file()
     assert load_study("small", None, paths).study_name == "small"
+
+
+def test_a_final_stages_time_may_become_a_share_of_a_budget_that_changes(paths: StudyPaths) -> None:
+    def opened(budget: str, final: str) -> StudyConfig:
+        config = small_config(budget={"time": budget, "epochs": 2}, final={"time": final})
+        return config_of(open_study(config, open_storage(None, paths), DATA))
+
+    assert opened("115m", "80m").final_s == 4800.0
+    assert opened("115m", "70%").final_s == 4830.0
+    assert opened("2h", "70%").final_s == 5040.0
 
 
 @pytest.mark.parametrize("kind", ["file", "sqlite"])
