@@ -31,6 +31,8 @@ __all__ = ["FinalStage", "Pick", "fit_epochs"]
 _LEAST, _MOST = 0.75, 1.5
 #: What a member does after its last epoch (statistics, predictions, weights), in epochs.
 _END_EPOCHS: Constant = 0.15
+#: What an image that is only validated on costs of what one costs that is trained on: a way forward, and none back.
+_FORWARD: Constant = 0.3
 #: How much longer than estimated a member's epochs are taken to be before any has ended one, which counts as so many
 #: members; then as they spread. One that just misses the end is of no use to this call.
 _FIRST_SPREAD, _FIRST_WEIGHT, _CAUTION = 0.05, 3.0, 1.5
@@ -105,7 +107,10 @@ class FinalStage:
         self._finalists = Finalists(paths, self._final.top)
         self.images = images - images // self._final.folds
         self._deadline = None if left_s is None else time.monotonic() + left_s
-        self._factor = self._first_factor = self.images / forecast.images
+        # An epoch of the search goes forward over the images to validate on besides, and again where they are shifted
+        # too; a member's does not, for it is judged once, at its end.
+        validated = (images - forecast.images) * (2 if config.validation_shift else 1)
+        self._factor = self._first_factor = self.images / (forecast.images + _FORWARD * validated)
         self._own: dict[int, float] = {}  # by the base's number: seconds of its members' epochs
         self._spread = _FIRST_SPREAD
 
@@ -292,7 +297,7 @@ class FinalStage:
         return self._searched_s(base) * self._factor if own is None else own
 
     def _searched_s(self, base: FrozenTrial) -> float:
-        """Returns the seconds that an epoch took in the search, on fewer images but with their validation."""
+        """Returns the seconds that an epoch took in the search, on fewer images but with a validation."""
         took = self._forecast.epoch_s_of(base)
         if took is None:
             raise StudyError(f"trial {origin_of(base)} must have its parameters, but has not; `doctor` says more.")
