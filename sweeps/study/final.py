@@ -29,6 +29,8 @@ __all__ = ["FinalStage", "Pick", "fit_epochs"]
 
 #: A member has from this to that of the epochs that are aimed at.
 _LEAST, _MOST = 0.75, 1.5
+#: Where those would not end, so many will do: a short one counts, and one that waits with a checkpoint does not.
+_SHORTEST = 0.5
 #: What a member does after its last epoch (statistics, predictions, weights), in epochs.
 _END_EPOCHS: Constant = 0.15
 #: What an image that is only validated on costs of what one costs that is trained on: a way forward, and none back.
@@ -151,8 +153,6 @@ class FinalStage:
             for trial in waiting:  # it comes farther, and waits again
                 if self._epoch_s_of(trial) <= left_s:
                     return trial
-            if (pick := self._begin(bases, left_s, self._room(len(begun)))) is not None:
-                return self._queue(study, pick, current)
         running = [trial for trial in current if trial.state == TrialState.RUNNING]
         if running and (left_s is None or not bases):  # one may fail, or be the first that is complete
             return None
@@ -221,6 +221,8 @@ class FinalStage:
     ) -> Pick | None:
         """Returns the next member that ends in time: of the architecture that has the fewest, the best of them first.
 
+        Where too little is left for three quarters of any one's epochs, it is a shorter one of the quickest.
+
         Args:
             bases: the best trial of each architecture, the best first.
             counts: how many members each architecture has.
@@ -232,20 +234,15 @@ class FinalStage:
         turns = sorted(bases, key=lambda base: counts.get(_label(base), 0))
         if left_s is None:
             return Pick(turns[0], self._final.epochs)
+        target, sure_s = self._final.epochs, left_s / self._caution
         mean_s = math.fsum(map(self._epoch_s, bases)) / len(bases)
         most = None if room is None else math.ceil(room / self._workers)
         for base in turns:
-            epochs = fit_epochs(left_s / self._caution, self._epoch_s(base), mean_s, self._final.epochs, most)
-            if epochs is not None:
-                return Pick(base, epochs)
-        return None
-
-    def _begin(self, bases: Sequence[FrozenTrial], left_s: float, room: int | None) -> Pick | None:
-        """Returns a member that will not end in time, but come at least half as far: a longer run goes on with it."""
-        if room == 0 or not bases:
-            return None
-        base, epochs = min(bases, key=self._epoch_s), math.ceil(_LEAST * self._final.epochs)
-        return Pick(base, epochs) if left_s >= max(1.0, epochs / 2) * self._epoch_s(base) else None
+            if (fitted := fit_epochs(sure_s, self._epoch_s(base), mean_s, target, most)) is not None:
+                return Pick(base, fitted)
+        quickest = min(turns, key=self._epoch_s)
+        epochs = math.floor(sure_s / self._epoch_s(quickest) - _END_EPOCHS)
+        return Pick(quickest, epochs) if epochs >= _SHORTEST * target else None
 
     def _queue(self, study: optuna.Study, pick: Pick, current: Sequence[FrozenTrial]) -> FrozenTrial:
         folds = self._final.folds

@@ -213,10 +213,34 @@ def test_one_that_waits_goes_on_before_a_new_one_begins(late: Stage) -> None:
         late.claim(8.0)
 
 
-def test_where_no_member_ends_one_is_begun_that_comes_half_way(late: Stage) -> None:
-    assert final_of(late.claim(40.0))["epochs"] == 6
-    with pytest.raises(OutOfTime):
-        late.claim(20.0)
+def test_where_three_quarters_do_not_end_half_of_the_epochs_do(late: Stage) -> None:
+    assert final_of(late.claim(50.0))["epochs"] == 5  # of 8 that are aimed at
+    assert final_of(late.claim(40.0))["epochs"] == 4
+    for left_s in (36.0, 20.0):  # nothing is begun that does not end
+        with pytest.raises(OutOfTime):
+            late.claim(left_s)
+
+
+def test_a_short_member_is_of_the_quickest_architecture(late: Stage) -> None:
+    late.end_search(filters=2, loss=0.25, epoch_s=8.0)
+    final = final_of(late.claim(42.0))  # the best one would have four
+    assert (final["of"], final["epochs"]) == (4, 5)
+
+
+def test_one_that_waits_and_would_not_end_gives_way_to_a_short_one_that_does(late: Stage) -> None:
+    member = late.claim(100.0)
+    assert member is not None
+    late.study._storage.set_trial_intermediate_value(member._trial_id, 1, 0.1)
+    late.study._storage.set_trial_user_attr(member._trial_id, "epoch_s", 9.0)
+    late.study._storage.set_trial_state_values(member._trial_id, TrialState.WAITING)
+    short = late.claim(50.0)
+    assert short is not None
+    assert (short.number, final_of(short)["epochs"]) == (member.number + 1, 5)
+
+
+def test_a_plan_ends_with_a_short_one_where_a_worker_comes_late(late: Stage) -> None:
+    picks = late.stage(50.0, workers=2).plan(late.study.trials)
+    assert [(pick.base.number, pick.epochs) for pick in picks] == [(3, 5), (2, 5)]
 
 
 def test_a_worker_for_which_the_search_has_no_trial_left_goes_over(tmp_path: Path, sample: Dataset) -> None:
