@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from mnistnn.data.dataset import Split
 from mnistnn.network import Network, child_seed
@@ -44,7 +44,7 @@ def check_arms(config: StudyConfig, space: Space) -> None:
 
 
 def arm_trials(study: optuna.Study) -> dict[tuple[str, int], FrozenTrial]:
-    """Returns the trials of arms by arm and seed, each in its last attempt."""
+    """Returns the trials of arms by arm and seed, each in its last attempt; of one that was queued anew, the later."""
     found: dict[tuple[str, int], FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
         arm = trial.user_attrs.get(ARM)
@@ -73,7 +73,7 @@ def refuse_changed_arms(study: optuna.Study, config: StudyConfig) -> None:
 
 
 def queue_arms(study: optuna.Study, config: StudyConfig) -> None:
-    """Queues what is missing of all arms by all seeds.
+    """Queues what is missing of all arms by all seeds, and anew what failed for good: that may be mended by now.
 
     It goes seed by seed, so that what a stopped run has is compared in whole seeds. The k-th seed of every arm shares
     the images, their order, what augmentation draws, and the first weights of layers of one name and shape.
@@ -84,7 +84,8 @@ def queue_arms(study: optuna.Study, config: StudyConfig) -> None:
     known = arm_trials(study)
     for seed in range(1, ablation.seeds + 1):
         for arm in ablation.arms:
-            if (arm.name, seed) not in known:
+            last = known.get((arm.name, seed))
+            if last is None or last.state == TrialState.FAIL:
                 attributes = {ARM: {"name": arm.name, "seed": seed}, "overrides": arm.overrides}
                 study.enqueue_trial({}, user_attrs=attributes)
 

@@ -87,6 +87,22 @@ def test_more_arms_and_more_seeds_are_queued_later(lab: ArmsLab) -> None:
     assert len(again(lab, seeds=3, more={"dropout": 0.1}).trials) == len(study.trials)
 
 
+def test_what_failed_for_good_is_queued_once_more_by_the_next_run(tmp_path: Path, tiny: Any) -> None:
+    lab = ArmsLab(tmp_path, tiny)
+    lost = lab.study.ask()
+    lab.study.tell(lost, state=TrialState.FAIL)
+    for _ in range(2):  # a second call finds it in the queue
+        study = again(lab)
+        assert len(study.trials) == 9
+        anew = study.trials[8]
+        assert (anew.user_attrs["arm"], anew.state) == ({"name": "conv", "seed": 1}, TrialState.WAITING)
+    assert seed_of(anew, 3) == seed_of(study.trials[0], 3)  # it is the same training
+    lab.run_all()
+    assert arm_trials(lab.study)["conv", 1].number == 8
+    assert len(again(lab).trials) == 9
+    assert Tally.of(lab.study.trials).failed == 1
+
+
 def test_an_arm_that_has_trials_stays_as_it_is(lab: ArmsLab) -> None:
     with pytest.raises(StudyError, match="arm 'dropout' of study 'small' must stay as it was begun, with dropout=0.3"):
         again(lab, dropout={"dropout": 0.4})
