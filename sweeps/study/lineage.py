@@ -23,6 +23,7 @@ __all__ = [
     "Stage",
     "fold_of",
     "identity_of",
+    "inherited_epochs",
     "is_final",
     "is_of_arm",
     "is_repeat",
@@ -139,6 +140,12 @@ def total_epochs(trial: AnyTrial, epochs: int) -> int:
     """
     final = trial.user_attrs.get(FINAL)
     return int(_plan_of(trial).get("total", epochs) if final is None else final["epochs"])
+
+
+def inherited_epochs(trial: AnyTrial) -> int:
+    """Returns how many of a trial's epochs are those of the one that it goes on with; 0 where it goes on with none."""
+    extends = trial.user_attrs.get(EXTENDS)
+    return 0 if extends is None else int(extends["epochs"][-1])
 
 
 def stages_of(trial: AnyTrial, epochs: int) -> list[Stage]:

@@ -248,7 +248,7 @@ class _Attempt:
         stages = lineage.stages_of(self._trial, self._bench.config.budget.epochs)
         for metrics in lineage.train_stages(trainer, stages, stop=self._bench.stop):
             self._check()
-            if snapshots.is_due(trainer):
+            if snapshots.is_due(trainer, lineage.inherited_epochs(self._trial)):
                 identity = lineage.identity_of(self._trial, self._bench.config.name, self._bench.config.seed)
                 snapshots.write_snapshot(self._folder, trainer, recipe, self._images[1], identity)
             checkpoints.save(self._folder, trainer)

@@ -46,15 +46,19 @@ def probs_name(epoch: int) -> str:
     return f"snapshot-{epoch:02d}.probs.npz"
 
 
-def is_due(trainer: Trainer) -> bool:
+def is_due(trainer: Trainer, inherited: int = 0) -> bool:
     """Says whether a cycle has ended with the last epoch, and another one follows.
 
     What the last cycle comes to is the trial itself. A training that is not validated has nothing to choose by.
+
+    Args:
+        trainer: whose last epoch it is.
+        inherited: so many epochs are those of the trial that this one goes on with. Their snapshots are that one's,
+            whether or not they had to be trained again.
     """
-    epochs = trainer.spec.epochs
-    return bool(
-        trainer.best_epoch and trainer.epoch < epochs and trainer.epoch in trainer.spec.schedule.cycle_ends(epochs)
-    )
+    epoch, epochs = trainer.epoch, trainer.spec.epochs
+    is_on_the_way = bool(trainer.best_epoch) and inherited < epoch < epochs
+    return is_on_the_way and epoch in trainer.spec.schedule.cycle_ends(epochs)
 
 
 def write_snapshot(folder: Path, trainer: Trainer, recipe: Recipe, validation: Split, extra: Mapping[str, Any]) -> None:

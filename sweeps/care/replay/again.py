@@ -19,12 +19,12 @@ from sweeps.care.replay.report import Difference, Replay
 from sweeps.errors import StudyError
 from sweeps.paths import Paths
 from sweeps.provenance import changes
-from sweeps.study import snapshots
 from sweeps.study.checkpoints import FINAL
 from sweeps.study.lineage import train_stages
 from sweeps.study.member import judge
 from sweeps.study.objective import build_trainer
 from sweeps.study.results import write_results
+from sweeps.study.snapshots import write_snapshot
 from sweeps.study.storage import load_study
 from sweeps.study.validation import OBJECTIVE, shifted_images
 
@@ -120,8 +120,8 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
             for metrics in epochs:
                 if metrics.epoch <= record.epochs:
                     bar.update()
-                if record.weights_sha256 is not None and snapshots.is_due(trainer):
-                    snapshots.write_snapshot(folder, trainer, record.recipe, validation, record.identity)
+                if metrics.epoch in record.snapshots:  # an extension has none of what it goes on with
+                    write_snapshot(folder, trainer, record.recipe, validation, record.identity)
                 if metrics.epoch == record.epochs:
                     save_checkpoint(folder / FINAL, trainer)
                 if metrics.epoch >= record.epochs + record.has_diverged:  # that was within the next epoch

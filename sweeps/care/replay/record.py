@@ -30,6 +30,7 @@ from sweeps.study.lineage import (
     trial_seed,
 )
 from sweeps.study.lookup import config_of, find_trial, values_of
+from sweeps.study.snapshots import SNAPSHOTS
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
 from sweeps.study.validation import reported
@@ -91,6 +92,7 @@ class Record:
         validation_shift: by how much the validation images were moved that it was judged by too.
         identity: what the header of its weights says besides.
         weights_sha256: the digest of its weights; None for one that has none.
+        snapshots: the epochs that it kept its weights of on the way.
         curve: its epochs' values, from wherever they are recorded.
         made_by: versions and commit, as `provenance.made_by` has them; what is not recorded is not in it.
         data_digest: what it was trained on.
@@ -112,6 +114,7 @@ class Record:
     validation_shift: int
     identity: dict[str, Any]
     weights_sha256: str | None
+    snapshots: frozenset[int]
     curve: list[Point]
     made_by: dict[str, str | None]
     data_digest: str | None
@@ -161,6 +164,7 @@ def read_record(study: optuna.Study, paths: StudyPaths, number: int) -> Record:
         validation_shift=config.validation_shift,
         identity=identity_of(trial, config.name, config.seed),
         weights_sha256=digest if state == "COMPLETE" else None,
+        snapshots=_snapshots(trial) if state == "COMPLETE" else frozenset(),
         curve=[*_reported(trial, reported(config, trial)), *_logged(folder), *_history(folder)],
         made_by=_made_by(folder),
         data_digest=study.user_attrs.get("data_digest"),
@@ -234,6 +238,10 @@ def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{index}")
     else:
         yield path, values
+
+
+def _snapshots(trial: FrozenTrial) -> frozenset[int]:
+    return frozenset(int(epoch) for epoch in trial.user_attrs.get(SNAPSHOTS) or {} if epoch.isdecimal())
 
 
 def _reported(trial: FrozenTrial, name: str) -> Iterator[Point]:

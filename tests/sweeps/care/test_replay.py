@@ -18,6 +18,7 @@ from sweeps.care.replay import replay_trial
 from sweeps.errors import StudyError
 from sweeps.study.extend import extend
 from sweeps.study.fork import fork
+from sweeps.study.lookup import find_trial
 from sweeps.study.recovery import recover
 from tests.sweeps import command
 from tests.sweeps.care.lab import MANY_EPOCHS, Lab, PruneAfter
@@ -136,6 +137,41 @@ def test_extended_trials_are_replayed_stage_by_stage(tmp_path: Path, tiny: Any) 
     lab.file("weights.npz", 2).unlink()
     lab.file("recipe.json", 2).unlink()
     assert lab.replay(2).broken == ("weights.npz", "recipe.json")  # by the parameters alone
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_an_extension_has_the_snapshots_of_its_own_epochs_and_so_has_its_replay(
+    tmp_path: Path, tiny: Any, is_kept: bool
+) -> None:
+    lab = Lab(tmp_path, tiny, budget__epochs=6, fixed__schedule={"cosine": {"cycles": 3}})
+    assert lab.run() == TrialState.COMPLETE
+    if not is_kept:  # so its epochs are trained again first
+        lab.file("final.npz").unlink()
+    assert extend(lab.study, lab.paths, 0, 12, budget=lab.config).trial == 1
+    assert lab.run() == TrialState.COMPLETE
+    for number, epochs in ((0, ["2", "4"]), (1, ["8"])):
+        assert list(find_trial(lab.study, number).user_attrs["snapshots"]) == epochs
+        found = lab.replay(number)
+        assert (found.is_same, found.broken) == (True, () if is_kept or number else ("final.npz",))
+    lab.file("snapshot-08.npz", 1).unlink()
+    assert lab.replay(1).broken == ("snapshot-08.npz",)
+
+
+def test_an_older_extensions_snapshots_are_made_again_as_they_are_recorded(
+    tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of epochs that it had to train again were its own once."""
+    lab = Lab(tmp_path, tiny, budget__epochs=6, fixed__schedule={"cosine": {"cycles": 3}})
+    lab.run()
+    lab.file("final.npz").unlink()
+    extend(lab.study, lab.paths, 0, 12, budget=lab.config)
+    with monkeypatch.context() as then:
+        then.setattr("sweeps.study.lineage.inherited_epochs", lambda trial: 0)
+        assert lab.run() == TrialState.COMPLETE
+    assert list(find_trial(lab.study, 1).user_attrs["snapshots"]) == ["2", "4", "8"]
+    lab.file("snapshot-02.npz", 1).unlink()
+    found = lab.replay(1)
+    assert (found.is_same, found.broken) == (True, ("snapshot-02.npz",))
 
 
 def test_imported_trials_are_replayed_as_those_of_the_study_that_they_come_from(tmp_path: Path, tiny: Any) -> None:
