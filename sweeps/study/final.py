@@ -8,21 +8,20 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final as Constant
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.config import Final, StudyConfig
 from sweeps.config.duration import clock
-from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.budget import is_asked
 from sweeps.study.claims import OutOfTime
 from sweeps.study.enqueue import queue
 from sweeps.study.finalists import Finalists
-from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, epochs_done
+from sweeps.study.forecast import EPOCH_S_ESTIMATE, Forecast
 from sweeps.study.lineage import FINAL, IMPORTED, is_final
+from sweeps.study.member_time import END_EPOCHS, MemberTimes
 from sweeps.study.storage import origin_of
 
 __all__ = ["FinalStage", "Pick", "fit_epochs"]
@@ -31,13 +30,6 @@ __all__ = ["FinalStage", "Pick", "fit_epochs"]
 _LEAST, _MOST = 0.75, 1.5
 #: Where those would not end, so many will do: a short one counts, and one that waits with a checkpoint does not.
 _SHORTEST = 0.5
-#: What a member does after its last epoch (statistics, predictions, weights), in epochs.
-_END_EPOCHS: Constant = 0.15
-#: What an image that is only validated on costs of what one costs that is trained on: a way forward, and none back.
-_FORWARD: Constant = 0.3
-#: How much longer than estimated a member's epochs are taken to be before any has ended one, which counts as so many
-#: members; then as they spread. One that just misses the end is of no use to this call.
-_FIRST_SPREAD, _FIRST_WEIGHT, _CAUTION = 0.05, 3.0, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +63,12 @@ def fit_epochs(left_s: float, epoch_s: float, mean_s: float, target: int, most: 
         The epochs; None if even the fewest take too long.
     """
     low, high = math.ceil(_LEAST * target), math.floor(_MOST * target)
-    ideal = math.floor((left_s / (target + _END_EPOCHS) - epoch_s) / mean_s) + 1
+    ideal = math.floor((left_s / (target + END_EPOCHS) - epoch_s) / mean_s) + 1
     found, nearest = None, math.inf
     # With the second the epochs are no fewer than those aimed at, and with the third no more, but for rounding.
     for members in (ideal - 1, ideal, ideal + 1):
         members = max(1, members if most is None else min(members, most))
-        epochs = left_s / (epoch_s + (members - 1) * mean_s) - _END_EPOCHS
+        epochs = left_s / (epoch_s + (members - 1) * mean_s) - END_EPOCHS
         if epochs >= low and abs(math.log(epochs / target)) < nearest:
             nearest = abs(math.log(epochs / target))
             found = min(high, math.floor(epochs))
@@ -105,16 +97,11 @@ class FinalStage:
         workers: int = 1,
     ) -> None:
         self._final = config.final or Final()
-        self._seed, self._forecast, self._workers = config.seed, forecast, workers
+        self._seed, self._workers = config.seed, workers
         self._finalists = Finalists(paths, self._final.top)
         self.images = images - images // self._final.folds
+        self._times = MemberTimes(forecast, self.images, images, is_shifted=bool(config.validation_shift))
         self._deadline = None if left_s is None else time.monotonic() + left_s
-        # An epoch of the search goes forward over the images to validate on besides, and again where they are shifted
-        # too; a member's does not, for it is judged once, at its end.
-        validated = (images - forecast.images) * (2 if config.validation_shift else 1)
-        self._factor = self._first_factor = self.images / (forecast.images + _FORWARD * validated)
-        self._own: dict[int, float] = {}  # by the base's number: seconds of its members' epochs
-        self._spread = _FIRST_SPREAD
 
     @property
     def left_s(self) -> float | None:
@@ -136,7 +123,7 @@ class FinalStage:
         Raises:
             OutOfTime: there is no use in starting any.
         """
-        current = self._learn(trials)
+        current = self._times.learn(trials)
         left_s = self.left_s
         waiting = [trial for trial in current if trial.state == TrialState.WAITING]
         waiting = [trial for trial in waiting if is_final(trial) or is_asked(trial)]
@@ -145,13 +132,13 @@ class FinalStage:
         bases, begun = self._finalists.of(current), self._begun(current)
         if left_s is not None:
             for trial in waiting:
-                if self._rest_s(trial) * self._caution <= left_s:
+                if self._times.rest_s(trial) * self._times.caution <= left_s:
                     return trial
         if (pick := self._pick(bases, self._counts(current), left_s, self._room(len(begun)))) is not None:
             return self._queue(study, pick, current)
         if left_s is not None:
             for trial in waiting:  # it comes farther, and waits again
-                if self._epoch_s_of(trial) <= left_s:
+                if self._times.epoch_s_of(trial) <= left_s:
                     return trial
         running = [trial for trial in current if trial.state == TrialState.RUNNING]
         if running and (left_s is None or not bases):  # one may fail, or be the first that is complete
@@ -160,7 +147,7 @@ class FinalStage:
 
     def plan(self, trials: Sequence[FrozenTrial]) -> list[Pick]:
         """Returns the members that workers would train from now on, if all goes as estimated."""
-        current = self._learn(trials)
+        current = self._times.learn(trials)
         bases, counts, begun = self._finalists.of(current), self._counts(current), len(self._begun(current))
         left_s = self.left_s
         picks: list[Pick] = []
@@ -169,7 +156,7 @@ class FinalStage:
                 picks.append(pick)
                 counts[_label(pick.base)] += 1
             return picks
-        busy = [self._rest_s(trial) for trial in current if trial.state == TrialState.RUNNING][: self._workers]
+        busy = [self._times.rest_s(trial) for trial in current if trial.state == TrialState.RUNNING][: self._workers]
         free = [*busy, *[0.0] * (self._workers - len(busy))]
         heapq.heapify(free)
         while free:
@@ -178,12 +165,12 @@ class FinalStage:
             if pick is not None:
                 picks.append(pick)
                 counts[_label(pick.base)] += 1
-                heapq.heappush(free, at_s + (pick.epochs + _END_EPOCHS) * self._epoch_s(pick.base))
+                heapq.heappush(free, at_s + (pick.epochs + END_EPOCHS) * self._times.epoch_s(pick.base))
         return picks
 
     def describe(self, trials: Sequence[FrozenTrial]) -> str:
         """Returns the plan in one line, those members counted in that are there already."""
-        current = self._learn(trials)
+        current = self._times.learn(trials)
         begun, picks = self._begun(current), self.plan(trials)
         epochs = sorted({*(int(trial.user_attrs[FINAL]["epochs"]) for trial in begun), *(p.epochs for p in picks)})
         bases = self._finalists.of(current)
@@ -234,14 +221,14 @@ class FinalStage:
         turns = sorted(bases, key=lambda base: counts.get(_label(base), 0))
         if left_s is None:
             return Pick(turns[0], self._final.epochs)
-        target, sure_s = self._final.epochs, left_s / self._caution
-        mean_s = math.fsum(map(self._epoch_s, bases)) / len(bases)
+        target, sure_s = self._final.epochs, left_s / self._times.caution
+        mean_s = math.fsum(map(self._times.epoch_s, bases)) / len(bases)
         most = None if room is None else math.ceil(room / self._workers)
         for base in turns:
-            if (fitted := fit_epochs(sure_s, self._epoch_s(base), mean_s, target, most)) is not None:
+            if (fitted := fit_epochs(sure_s, self._times.epoch_s(base), mean_s, target, most)) is not None:
                 return Pick(base, fitted)
-        quickest = min(turns, key=self._epoch_s)
-        epochs = math.floor(sure_s / self._epoch_s(quickest) - _END_EPOCHS)
+        quickest = min(turns, key=self._times.epoch_s)
+        epochs = math.floor(sure_s / self._times.epoch_s(quickest) - END_EPOCHS)
         return Pick(quickest, epochs) if epochs >= _SHORTEST * target else None
 
     def _queue(self, study: optuna.Study, pick: Pick, current: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -259,58 +246,10 @@ class FinalStage:
             "seed": self._seed,
             "epochs": pick.epochs,
         }
-        estimate = round(self._epoch_s(base), 3)
+        estimate = round(self._times.epoch_s(base), 3)
         attributes = {"overrides": base.user_attrs.get("overrides", {}), FINAL: final, EPOCH_S_ESTIMATE: estimate}
         number = queue(study, base.params, attributes, params=base.params, distributions=base.distributions)
         return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
-
-    # How long it takes
-
-    @property
-    def _caution(self) -> float:
-        return 1 + _CAUTION * self._spread
-
-    def _learn(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Learns from the epochs of the members so far; returns the trials without attempts that others go on with."""
-        current = [trial for trial in trials if not trial.user_attrs.get("requeued")]
-        search = {origin_of(trial): trial for trial in current if not is_final(trial)}
-        self._forecast.learn(list(search.values()))
-        seen: dict[int, list[float]] = {}
-        for trial in current:
-            if is_final(trial) and (took := trial.user_attrs.get(EPOCH_S)) and trial.user_attrs[FINAL]["of"] in search:
-                seen.setdefault(trial.user_attrs[FINAL]["of"], []).append(math.log(took))
-        logs = {number: math.fsum(each) / len(each) for number, each in seen.items()}
-        ratios = [log - math.log(self._searched_s(search[number])) for number, log in logs.items()]
-        self._factor = math.exp(math.fsum([math.log(self._first_factor), *ratios]) / (1 + len(ratios)))
-        errors = [log - logs[number] for number, each in seen.items() for log in each]
-        known = _FIRST_WEIGHT * _FIRST_SPREAD**2 + math.fsum(error**2 for error in errors)
-        self._spread = math.sqrt(known / (_FIRST_WEIGHT + len(errors)))
-        self._own = {number: math.exp(log) for number, log in logs.items()}
-        return current
-
-    def _epoch_s(self, base: FrozenTrial) -> float:
-        """Returns the seconds that an epoch of a member of such an architecture takes."""
-        own = self._own.get(origin_of(base))
-        return self._searched_s(base) * self._factor if own is None else own
-
-    def _searched_s(self, base: FrozenTrial) -> float:
-        """Returns the seconds that an epoch took in the search, on fewer images but with a validation."""
-        took = self._forecast.epoch_s_of(base)
-        if took is None:
-            raise StudyError(f"trial {origin_of(base)} must have its parameters, but has not; `doctor` says more.")
-        return max(took, 1e-3)
-
-    def _epoch_s_of(self, trial: FrozenTrial) -> float:
-        """Returns the seconds of an epoch of a trial that waits or runs."""
-        if (known := trial.user_attrs.get(EPOCH_S)) is not None:
-            return float(known)
-        took = self._forecast.epoch_s_of(trial)
-        return 0.0 if took is None else took * (self._factor if is_final(trial) else 1.0)
-
-    def _rest_s(self, trial: FrozenTrial) -> float:
-        """Returns the seconds until a trial that waits or runs has ended."""
-        epochs = self._forecast.epochs_of(trial) + _END_EPOCHS - epochs_done(trial)
-        return max(0.0, epochs) * self._epoch_s_of(trial)
 
 
 def _label(trial: FrozenTrial) -> str:
