@@ -11,95 +11,33 @@ import math
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from mnistnn.data.dataset import Dataset, Split
 from mnistnn.errors import Diverged, OutputError, Stopped
-from mnistnn.machine import peak_mb
-from mnistnn.network import Network, child_seed
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
-from mnistnn.types import UInt8s
-from sweeps.config import StudyConfig
-from sweeps.paths import StudyPaths
 from sweeps.study import checkpoints, lineage, snapshots
 from sweeps.study.arms import end_figures, start_figures
+from sweeps.study.bench import Bench, build_trainer
 from sweeps.study.claims import Superseded, release
-from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, Forecast, duration_text
+from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, duration_text
 from sweeps.study.labels import run_name
 from sweeps.study.lineage import ARM, EXTENDS, FINAL, REPEATS, trial_seed
 from sweeps.study.member import images_of, inputs_of, judge
 from sweeps.study.recovery import fail
-from sweeps.study.results import write_history, write_results
-from sweeps.study.space import Space
+from sweeps.study.results import end_results, write_history, write_results
 from sweeps.study.storage import origin_of
-from sweeps.study.validation import OBJECTIVE, reported
+from sweeps.study.validation import reported
 from sweeps.tracking.address import public
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import trial_note
 
-__all__ = ["Bench", "build_trainer", "run_trial", "trial_seed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What a worker has at hand for every trial.
-
-    Attributes:
-        config: the study's configuration.
-        space: its search space.
-        train: the images to learn from.
-        validation: the images to choose by.
-        dataset: of which both are parts; members of the final stage have others of it.
-        paths: the study's paths.
-        tags: what is the same for all of its runs.
-        inputs: the data sets, as `TrialLog.start` takes them.
-        stop: asked before each step of a training; True ends the trial's attempt there.
-        say: takes a line for the worker's log.
-        forecast: knows how long trials take; without it, none is told its time.
-        shifted: the images to choose by once more, as `shifted_images` gives them.
-    """
-
-    config: StudyConfig
-    space: Space
-    train: Split
-    validation: Split
-    dataset: Dataset
-    paths: StudyPaths
-    tags: Mapping[str, str]
-    inputs: Sequence[Mapping[str, Any]]
-    stop: Callable[[], bool]
-    say: Callable[[str], None] = print
-    forecast: Forecast | None = None
-    shifted: UInt8s | None = None
-
-
-def build_trainer(
-    recipe: Recipe,
-    seed: np.random.SeedSequence,
-    train: Split,
-    validation: Split | None,
-    *,
-    monitor: str = "val_loss",
-    shifted: UInt8s | None = None,
-) -> Trainer:
-    """Builds the network and the training of a trial; the same recipe, seed and data give the same weights."""
-    network = Network(
-        recipe.network,
-        batch_size=recipe.training.batch_size,
-        seed=child_seed(seed, 0),
-        by_name=lineage.is_of_arm(seed),
-    )
-    return Trainer(
-        network, recipe.training, train, validation, seed=child_seed(seed, 1), monitor=monitor, shifted=shifted
-    )
+__all__ = ["run_trial"]
 
 
 def run_trial(
@@ -328,31 +266,11 @@ class _Attempt:
         self._check()
         write_history(self._folder, trainer.history)
         self._log.artifact("history.csv")
-        best = self._judged or trainer.best_metrics
-        results: dict[str, float] = {
-            "epochs_run": len(trainer.history),
-            "seconds": round(sum(metrics.seconds for metrics in trainer.history), 3),
-            "peak_mb": peak_mb(),
-        }
-        results |= figures or {}
+        known = dict(figures or {})
         if self._epochs_s:
-            results[EPOCH_S] = round(statistics.fmean(self._epochs_s), 3)
-        attributes = results | {"params": trainer.network.param_count, "macs": trainer.network.macs}
-        if best is not None and best.val_loss is not None and best.val_accuracy is not None:
-            attributes |= {"best_epoch": best.epoch, "val_loss": best.val_loss, "val_accuracy": best.val_accuracy}
-            results |= {
-                "best_epoch": best.epoch,
-                "best_val_loss": best.val_loss,
-                "best_val_accuracy": best.val_accuracy,
-            }
-            if best.shifted_val_loss is not None and best.shifted_val_accuracy is not None:
-                shifted = {
-                    "shifted_val_loss": best.shifted_val_loss,
-                    "shifted_val_accuracy": best.shifted_val_accuracy,
-                    OBJECTIVE: self._value(best) or 0.0,
-                }
-                attributes |= shifted
-                results |= {f"best_{name}": value for name, value in shifted.items()}
+            known[EPOCH_S] = round(statistics.fmean(self._epochs_s), 3)
+        best = self._judged or trainer.best_metrics
+        attributes, results = end_results(trainer, best, known, metric=self._bench.config.metric)
         for name, value in attributes.items():
             self._trial.set_user_attr(name, value)
         self._log.end(state, reason=reason, metrics=results)

@@ -1,4 +1,4 @@
-"""The files of a finished trial."""
+"""What is kept of a trial that has ended: its files, and its figures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from mnistnn.checkpoint import save_model
 from mnistnn.data.dataset import Split
 from mnistnn.epochs import metric_names
 from mnistnn.files import atomic_write
+from mnistnn.machine import peak_mb
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
+from sweeps.study.validation import OBJECTIVE
 
-__all__ = ["write_history", "write_results"]
+__all__ = ["end_results", "write_history", "write_results"]
 
 
 def write_results(
@@ -54,3 +56,34 @@ def write_history(folder: Path, history: Sequence[EpochMetrics]) -> None:
         writer = csv.DictWriter(file, metric_names(history), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(metrics) for metrics in history)
+
+
+def end_results(
+    trainer: Trainer, best: EpochMetrics | None, known: Mapping[str, float], *, metric: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns what a trial came to, as its attributes, and as the metrics of its run, where the best epoch's say so.
+
+    Args:
+        trainer: at its end.
+        best: the epoch that the trial is judged by; None where none was validated.
+        known: other figures of its end.
+        metric: what the study judges by.
+    """
+    results: dict[str, float] = {
+        "epochs_run": len(trainer.history),
+        "seconds": round(sum(metrics.seconds for metrics in trainer.history), 3),
+        "peak_mb": peak_mb(),
+    }
+    results |= known
+    attributes = results | {"params": trainer.network.param_count, "macs": trainer.network.macs}
+    if best is not None and best.val_loss is not None and best.val_accuracy is not None:
+        judged = {"val_loss": best.val_loss, "val_accuracy": best.val_accuracy}
+        if best.shifted_val_loss is not None and best.shifted_val_accuracy is not None:
+            judged |= {
+                "shifted_val_loss": best.shifted_val_loss,
+                "shifted_val_accuracy": best.shifted_val_accuracy,
+                OBJECTIVE: best.value(metric) or 0.0,
+            }
+        attributes |= {"best_epoch": best.epoch} | judged
+        results |= {"best_epoch": best.epoch} | {f"best_{name}": value for name, value in judged.items()}
+    return attributes, results

@@ -75,12 +75,13 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
     from sweeps.config import StudyConfig
     from sweeps.errors import StudyError
     from sweeps.paths import Paths
+    from sweeps.study.bench import Bench
     from sweeps.study.budget import Budget
     from sweeps.study.claims import OutOfTime, Superseded, claim
     from sweeps.study.final import FinalStage
     from sweeps.study.forecast import Forecast
     from sweeps.study.liveness import Heartbeat
-    from sweeps.study.objective import Bench, run_trial
+    from sweeps.study.objective import run_trial
     from sweeps.study.pruner import make_pruner
     from sweeps.study.recovery import recover
     from sweeps.study.sampler import make_sampler

@@ -20,7 +20,8 @@ from pathlib import Path
 from mnistnn.data import Dataset, find_dataset
 from mnistnn.presets import PRESETS, preset
 from sweeps.study import checkpoints
-from sweeps.study.objective import build_trainer, trial_seed
+from sweeps.study.bench import build_trainer
+from sweeps.study.lineage import trial_seed
 
 __all__ = ["Cost", "main", "measure"]
 

@@ -12,9 +12,10 @@ import optuna
 from mnistnn.data import Dataset
 from sweeps.config import StudyConfig
 from sweeps.paths import Paths, StudyPaths
+from sweeps.study.bench import Bench
 from sweeps.study.budget import Budget
 from sweeps.study.claims import claim
-from sweeps.study.objective import Bench, run_trial
+from sweeps.study.objective import run_trial
 from sweeps.study.pruner import make_pruner
 from sweeps.study.sampler import make_sampler
 from sweeps.study.space import Space

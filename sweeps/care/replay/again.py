@@ -19,10 +19,10 @@ from sweeps.care.replay.report import Difference, Replay
 from sweeps.errors import StudyError
 from sweeps.paths import Paths
 from sweeps.provenance import changes
+from sweeps.study.bench import build_trainer
 from sweeps.study.checkpoints import FINAL
 from sweeps.study.lineage import train_stages
 from sweeps.study.member import judge
-from sweeps.study.objective import build_trainer
 from sweeps.study.results import write_results
 from sweeps.study.snapshots import write_snapshot
 from sweeps.study.storage import load_study

@@ -13,7 +13,8 @@ import pytest
 from mnistnn.data import Dataset
 from sweeps.config import StudyConfig, load_study
 from sweeps.paths import Paths, StudyPaths
-from sweeps.study.objective import Bench, run_trial
+from sweeps.study.bench import Bench
+from sweeps.study.objective import run_trial
 from sweeps.study.space import Space
 from sweeps.study.storage import open_storage, open_study
 from sweeps.tracking import store

@@ -23,7 +23,8 @@ from sweeps.ensemble.temperature import tempered
 from sweeps.ensemble.verify import verify_submission
 from sweeps.errors import StudyError
 from sweeps.paths import Paths
-from sweeps.study.objective import Bench, run_trial
+from sweeps.study.bench import Bench
+from sweeps.study.objective import run_trial
 from sweeps.study.space import Space
 from sweeps.study.storage import open_storage, open_study
 from tests.sweeps.ensemble.conftest import TRIALS, Home

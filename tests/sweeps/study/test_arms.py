@@ -18,12 +18,12 @@ from sweeps.care.archive.snapshot import Snapshot
 from sweeps.care.replay import replay_trial
 from sweeps.errors import ConfigError, StudyError
 from sweeps.study.arms import arm_trials, check_arms
+from sweeps.study.bench import build_trainer
 from sweeps.study.budget import Budget, Tally
 from sweeps.study.extend import extend
 from sweeps.study.fork import fork
 from sweeps.study.lineage import seed_of, trial_seed
 from sweeps.study.lookup import find_trial, values_of
-from sweeps.study.objective import build_trainer
 from sweeps.study.recovery import recover
 from sweeps.study.repeat import queue_repeats
 from sweeps.study.space import Space

@@ -9,7 +9,8 @@ from mnistnn.errors import OutputError
 from mnistnn.files import sha256_file
 from mnistnn.training import Trainer
 from sweeps.study import checkpoints
-from sweeps.study.objective import build_trainer, trial_seed
+from sweeps.study.bench import build_trainer
+from sweeps.study.lineage import trial_seed
 from sweeps.study.space import Space
 from tests.sweeps.small import small_config
 

@@ -15,12 +15,12 @@ from mnistnn.data import Dataset, Split
 from mnistnn.files import sha256_file
 from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError, StudyError
+from sweeps.study.bench import build_trainer
 from sweeps.study.budget import Tally
 from sweeps.study.extend import Extended, extend
 from sweeps.study.forecast import Forecast
 from sweeps.study.lineage import stages_of, train_stages, trial_seed
 from sweeps.study.lookup import find_trial, values_of
-from sweeps.study.objective import build_trainer
 from sweeps.study.recovery import recover
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
