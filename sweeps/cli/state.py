@@ -28,7 +28,7 @@ def status(
     Of a trial: its parameters, its curve, its attempts and files. Nothing is written.
     """
     from sweeps.study.storage import load_study
-    from sweeps.views.status import StudyView
+    from sweeps.views.study_view import StudyView
     from sweeps.views.trial_status import trial_status
     from sweeps.views.watch import watch as watch_it
 

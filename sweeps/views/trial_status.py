@@ -22,7 +22,8 @@ from sweeps.tracking.cursor import pending_events, run_id_of
 from sweeps.tracking.events import EVENTS, Event, parse
 from sweeps.tracking.parsing import LONGEST_LINE
 from sweeps.views.progress import RunningTrial, figures
-from sweeps.views.status import AtWork, moment, ruled, waiting_events, worker_of
+from sweeps.views.status import AtWork, moment, ruled, waiting_events
+from sweeps.views.study_view import worker_of
 from sweeps.views.trials import role_of
 from sweeps.workers.outlook import Outlook
 

@@ -21,7 +21,7 @@ from sweeps.study.repeat import queue_repeats
 from sweeps.views.compare import compare
 from sweeps.views.curves import curve_of, sparkline
 from sweeps.views.report.trials import read_trials
-from sweeps.views.status import StudyView
+from sweeps.views.study_view import StudyView
 from sweeps.views.trial_status import trial_status
 from sweeps.views.trials import source_of
 from tests.sweeps.care.archives import make_small

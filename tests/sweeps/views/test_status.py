@@ -25,7 +25,7 @@ from sweeps.study.claims import Claim, claim
 from sweeps.study.locks import FileLock, is_held
 from sweeps.study.storage import load_study, open_storage, open_study
 from sweeps.tracking.events import TrialLog
-from sweeps.views.status import StudyView
+from sweeps.views.study_view import StudyView
 from sweeps.views.trial_status import trial_status
 from sweeps.views.watch import watch
 from tests.sweeps.command import ROOT, Home

@@ -18,7 +18,7 @@ from sweeps.ensemble.choice import choose
 from sweeps.study.lineage import FINAL
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import origin_of
-from sweeps.views.status import StudyView
+from sweeps.views.study_view import StudyView
 from tests.sweeps.workers.runs import Project, kill, wait_for, worker_pids
 
 pytestmark = pytest.mark.slow
