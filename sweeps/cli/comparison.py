@@ -126,7 +126,8 @@ def ablation(
     sigmoids start_saturated, start_overflow, start_largest. The whole table becomes an artifact of the study's run.
     """
     from sweeps.study.storage import load_study
-    from sweeps.views.ablation import SHOWN, compare_arms
+    from sweeps.views.ablation import compare_arms
+    from sweeps.views.ablation_figures import SHOWN
     from sweeps.views.ablation_page import render_page, write_page
     from sweeps.views.logged import keep_and_log
 

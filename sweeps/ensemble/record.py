@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mnistnn.errors import CheckpointError
-from mnistnn.files import atomic_write
-from mnistnn.npz import open_plain
 from sweeps.ensemble.averaging import Ensemble
 from sweeps.ensemble.carried import Carried
 from sweeps.ensemble.evaluate import Interval, Score
@@ -22,6 +18,7 @@ from sweeps.ensemble.methods import MethodScore
 from sweeps.ensemble.views import MOST_PIXELS
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
+from sweeps.records import DAMAGED, from_plain, read_plain, save_plain, to_plain
 
 __all__ = [
     "RECORD",
@@ -38,8 +35,6 @@ __all__ = [
 #: The file that says which ensemble a study has.
 RECORD = "ensemble.json"
 
-_FORMAT = 1
-_LARGEST = 4 << 20  # bytes; a hundred members take a hundredth of it
 _MOST_TRIALS = 10**9
 _MOST_EPOCHS = 1000
 _COUNTS = ("validation_images", "test_images")
@@ -180,7 +175,7 @@ class EnsembleReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
-        return {"format": _FORMAT, **asdict(self)}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EnsembleReport:
@@ -191,12 +186,7 @@ class EnsembleReport:
         """
         from sweeps.config.sections import NAME_PATTERN  # pydantic, which who only predicts need not wait for
 
-        known = dict(values)
-        if known.pop("format") != _FORMAT:
-            raise ValueError("another format")
-        if odd := known.keys() - {field.name for field in fields(cls)}:
-            raise ValueError(f"unknown keys {sorted(odd)[:4]}")
-        report: EnsembleReport = _adapter().validate_json(json.dumps(known), strict=True)
+        report = from_plain(cls, values)
         if not report.members or not all(0 <= each.member.number < _MOST_TRIALS for each in report.members):
             raise ValueError("no trials' numbers")  # which name folders
         if not all(re.fullmatch(NAME_PATTERN, each.member.study or "x") for each in report.members):
@@ -219,25 +209,13 @@ class EnsembleReport:
         return report
 
 
-@functools.cache
-def _adapter() -> Any:
-    """Returns what checks that each value is of the type that its field says."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(EnsembleReport)
-
-
 def save_report(report: EnsembleReport, path: Path) -> None:
     """Writes the report as JSON. Where it was tracked is left out: the tracking has files of its own for that.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_write(path, "w") as file:
-        json.dump(
-            replace(report, run_id=None, model=None, untracked=None).to_dict(), file, indent=2, ensure_ascii=False
-        )
-        file.write("\n")
+    save_plain(replace(report, run_id=None, model=None, untracked=None).to_dict(), path)
 
 
 def read_report(path: Path, name: str) -> EnsembleReport:
@@ -248,16 +226,12 @@ def read_report(path: Path, name: str) -> EnsembleReport:
         CheckpointError: it is damaged.
     """
     try:
-        with open_plain(path) as file:
-            text = file.read(_LARGEST + 1)
-        if len(text) > _LARGEST:
-            raise ValueError("too large")
-        return EnsembleReport.from_dict(json.loads(text))
+        return EnsembleReport.from_dict(read_plain(path))
     except FileNotFoundError:
         raise StudyError(
             f"study {name!r} must have an ensemble, but has none yet; build it with `ensemble {name}`."
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except DAMAGED as error:
         raise CheckpointError(
             f"an ensemble's record must be whole, but {RECORD} of study {name!r} is not ({type(error).__name__}); "
             f"build the ensemble again with `ensemble {name}`."

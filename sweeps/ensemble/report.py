@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mnistnn.files import atomic_write
@@ -33,7 +33,7 @@ def as_text(report: EnsembleReport) -> str:
     """Returns the report for a terminal."""
     part = _SHORT[report.chosen_by]
     table = in_columns(
-        [["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], 2
+        [["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], left=(0, 1)
     )
     rule = "─" * max(map(len, table))
     lines = [
@@ -164,7 +164,7 @@ def _methods(report: EnsembleReport) -> list[str]:
     """Returns the table of the ways of weighing, if they were compared."""
     if not report.methods:
         return []
-    rows = in_columns([["  method", *_METHOD_HEAD], *_method_rows(report)], 1)
+    rows = in_columns([["  method", *_METHOD_HEAD], *_method_rows(report)], left=(0,))
     return [f"ways of weighing, each scored on {report.chosen_by} images that it was not fitted on:", *rows]
 
 
@@ -241,12 +241,12 @@ def _temperature(report: EnsembleReport) -> list[str]:
     ]
 
 
-def in_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Returns rows of cells in columns, the first `left` of them to the left and the others to the right."""
+def in_columns(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
+    """Returns rows of cells in columns, those at the places `left` to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnistnn.files import atomic_write
-from mnistnn.npz import open_plain
 from sweeps.ensemble.evaluate import Interval
+from sweeps.records import DAMAGED, from_plain, read_plain, save_plain, to_plain
 
 __all__ = ["Figures", "GroupFigures", "Robustness", "read_robustness", "save_robustness"]
-
-_FORMAT = 1
-_LARGEST = 4 << 20  # bytes; a hundred members take a tenth of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,7 @@ class Robustness:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
-        return {"format": _FORMAT, **asdict(self)}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Robustness:
@@ -112,23 +106,10 @@ class Robustness:
         Raises:
             KeyError, TypeError, ValueError: it is not that.
         """
-        known = dict(values)
-        if known.pop("format") != _FORMAT:
-            raise ValueError("another format")
-        if odd := known.keys() - {field.name for field in fields(cls)}:
-            raise ValueError(f"unknown keys {sorted(odd)[:4]}")
-        found: Robustness = _adapter().validate_json(json.dumps(known), strict=True)
+        found = from_plain(cls, values)
         if not found.groups or not all(len(each.members) == len(found.members) for each in found.groups):
             raise ValueError("figures of other members")
         return found
-
-
-@functools.cache
-def _adapter() -> Any:
-    """Returns what checks that each value is of the type that its field says."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Robustness)
 
 
 def save_robustness(found: Robustness, path: Path) -> None:
@@ -137,16 +118,12 @@ def save_robustness(found: Robustness, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_write(path, "w") as file:
-        json.dump(found.to_dict(), file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    save_plain(found.to_dict(), path)
 
 
 def read_robustness(path: Path) -> Robustness | None:
     """Reads what `save_robustness` wrote; None if there is no such file, or it is damaged."""
     try:
-        with open_plain(path) as file:
-            text = file.read(_LARGEST + 1)
-        return Robustness.from_dict(json.loads(text)) if len(text) <= _LARGEST else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return Robustness.from_dict(read_plain(path))
+    except DAMAGED:
         return None

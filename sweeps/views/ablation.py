@@ -3,80 +3,30 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mnistnn.errors import nearest
 from sweeps.config.arms import Arm
 from sweeps.ensemble.difference import Contrast, holm, mean_interval, paired_difference
 from sweeps.ensemble.evaluate import Interval
-from sweeps.errors import ConfigError, StudyError
+from sweeps.ensemble.report import in_columns
+from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.arms import arm_trials
 from sweeps.study.lookup import config_of
 from sweeps.study.storage import origin_of
 from sweeps.tracking.events import TrialLog
+from sweeps.views.ablation_figures import FIGURES, SHOWN, Figure, change_text, figure_named
 from sweeps.views.repeats import p_text
 
-__all__ = [
-    "FIGURES",
-    "SHOWN",
-    "Ablation",
-    "ArmResult",
-    "Difference",
-    "Figure",
-    "change_text",
-    "compare_arms",
-    "figure_named",
-]
+__all__ = ["Ablation", "ArmResult", "Difference", "compare_arms"]
 
 _WIDTH = 80
 _SIGNIFICANT = 0.05
-
-
-class Figure(NamedTuple):
-    """What is compared of arms.
-
-    Attributes:
-        title: what it is called, with its unit.
-        factor: brings it to that unit.
-        digits: after the point.
-        of: returns it from a trial's attributes; raises a KeyError where it is not known.
-        needs_end: whether only a trial that is complete has it.
-    """
-
-    title: str
-    factor: float
-    digits: int
-    of: Callable[[Mapping[str, Any]], float]
-    needs_end: bool = True
-
-
-def _known(name: str) -> Callable[[Mapping[str, Any]], float]:
-    return lambda attributes: float(attributes[name])
-
-
-def _less(name: str, other: str) -> Callable[[Mapping[str, Any]], float]:
-    return lambda attributes: float(attributes[name]) - float(attributes[other])
-
-
-#: By name. The first three are of the best epoch, or say which that was; the next two of the last one.
-FIGURES: Mapping[str, Figure] = {
-    "val_accuracy": Figure("val accuracy, %", 100.0, 2, _known("val_accuracy")),
-    "val_loss": Figure("val loss", 1.0, 4, _known("val_loss")),
-    "best_epoch": Figure("best epoch", 1.0, 1, _known("best_epoch")),
-    "gap": Figure("last val − train loss", 1.0, 4, _less("last_val_loss", "last_train_loss")),
-    "rise": Figure("val loss, last − best", 1.0, 4, _less("last_val_loss", "val_loss")),
-    "start_saturated": Figure("saturated at first, %", 100.0, 1, _known("start_saturated"), needs_end=False),
-    "start_overflow": Figure("overflowing at first, %", 100.0, 1, _known("start_overflow"), needs_end=False),
-    "start_largest": Figure("largest input at first", 1.0, 1, _known("start_largest"), needs_end=False),
-}
-#: What is shown where nobody says.
-SHOWN = ("val_accuracy", "val_loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +133,7 @@ class Ablation:
             rows = [row for arm in self.arms if arm.values.get(name) for row in self._rows(arm, name, figure)]
             if rows:
                 head = ("arm", "seeds", figure.title, "±", "- against", "difference", "p")
-                lines += ["", *_aligned([head, *rows])]
+                lines += ["", *in_columns([head, *rows], left=(0, 4))]
         return "\n".join([*lines, "", *self._words()])
 
     def _rows(self, arm: ArmResult, name: str, figure: Figure) -> Iterator[tuple[str, ...]]:
@@ -213,17 +163,6 @@ class Ablation:
             yield textwrap.fill(f"Diverged, and in no mean: {', '.join(diverged)}.", _WIDTH)
         if self.missing:
             yield f"{self.missing} trials have not ended; `run {self.study}` goes on with them."
-
-
-def figure_named(name: str) -> Figure:
-    """Returns a figure.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if name not in FIGURES:
-        raise ConfigError(f"a figure of arms must be known, but {name!r:.60} is not; {nearest(name, FIGURES)}")
-    return FIGURES[name]
 
 
 def compare_arms(study: optuna.Study, paths: StudyPaths) -> Ablation:
@@ -305,23 +244,4 @@ def _differences(arms: Mapping[str, ArmResult]) -> list[Difference]:
             made[index]["p_values"][name] = p_value
     return [
         Difference(arm=arm.name, against=other.name, **each) for (arm, other), each in zip(pairs, made, strict=True)
-    ]
-
-
-def change_text(interval: Interval, figure: Figure) -> str:
-    """Returns a difference with its interval: "+0.12 [-0.03, +0.27]"."""
-    ends = (interval.estimate, interval.low, interval.high)
-    estimate, low, high = (f"{round(figure.factor * each, figure.digits) + 0.0:+.{figure.digits}f}" for each in ends)
-    return f"{estimate} [{low}, {high}]"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    left = (0, 4)
-    return [
-        "  ".join(
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
     ]

@@ -18,7 +18,8 @@ from mnistnn.errors import nearest
 from mnistnn.files import atomic_write
 from sweeps.config.duration import clock
 from sweeps.errors import ConfigError
-from sweeps.views.ablation import SHOWN, Ablation, ArmResult, Difference, change_text, figure_named
+from sweeps.views.ablation import Ablation, ArmResult, Difference
+from sweeps.views.ablation_figures import SHOWN, change_text, figure_named
 from sweeps.views.ablation_verdict import WORDS, Answer, combined, judge, read_conditions
 
 __all__ = ["fill", "render_page", "write_page"]

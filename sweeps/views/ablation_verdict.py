@@ -17,7 +17,8 @@ from sweeps.config.fault import shown
 from sweeps.ensemble.difference import mean_interval
 from sweeps.ensemble.evaluate import Interval
 from sweeps.errors import ConfigError
-from sweeps.views.ablation import Ablation, change_text, figure_named
+from sweeps.views.ablation import Ablation
+from sweeps.views.ablation_figures import change_text, figure_named
 
 __all__ = ["Answer", "Condition", "WORDS", "combined", "judge", "read_conditions"]
 

@@ -110,10 +110,10 @@ class Repeats:
             f"study {self.study}: {count} trial{'s' if count > 1 else ''}, each repeated by {self.seeds} other seeds"
         ]
         for name in FIGURES:
-            lines += ["", *in_columns([_titles(name), *(self._row(group, name) for group in self.groups)], left=2)]
+            lines += ["", *in_columns([_titles(name), *(self._row(group, name) for group in self.groups)], left=(0, 1))]
         if self.pairs:
             rows = [_pair_row(pair) for pair in self.pairs]
-            lines += ["", *in_columns([("difference", "val loss", "p", "val accuracy, points", "p"), *rows], left=1)]
+            lines += ["", *in_columns([("difference", "val loss", "p", "val accuracy, points", "p"), *rows], left=(0,))]
         return "\n".join([*lines, "", *self._words()])
 
     def _row(self, group: Group, name: str) -> tuple[str, ...]:

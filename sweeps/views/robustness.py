@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from mnistnn.data import Dataset
 from sweeps.ensemble.record import EnsembleReport, load_report
+from sweeps.ensemble.report import in_columns
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
+from sweeps.records import as_json
 from sweeps.robustness.evaluation import evaluate, held_out, opened_test
 from sweeps.robustness.record import Figures, GroupFigures, Robustness, read_robustness
 from sweeps.robustness.variants import GROUPS, SEED
@@ -97,8 +98,7 @@ def try_ensemble(
     else:
         found = _try(report, paths, Paths(root), dataset, seed, test, most, echo)
     page = as_markdown(found).encode()
-    record = f"{json.dumps(found.to_dict(), indent=2, ensure_ascii=False)}\n".encode()
-    files = {f"{stem}.json": record, f"{stem}.md": page}
+    files = {f"{stem}.json": as_json(found.to_dict()).encode(), f"{stem}.md": page}
     if pictures:
         files |= _drawn(found, stem, dataset, echo)
     where = {f"{stem}.png": _PICTURES}
@@ -182,15 +182,7 @@ def _key(name: str) -> str:
 def as_text(found: Robustness) -> str:
     """Returns it for a terminal."""
     head = ["", "ensemble", "95 % interval", "loss", "members", "worst way"]
-    rows = [head, *(_row(each) for each in found.groups)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join(
-            cell.ljust(width) if index in (0, 5) else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    table = in_columns([head, *(_row(each) for each in found.groups)], left=(0, 5))
     words = [textwrap.fill(sentence, _WIDTH) for sentence in _words(found)]
     return "\n".join([f"{found.title} · study {found.study}, {_images(found)}", "", *table, "", *words])
 

@@ -90,6 +90,24 @@ def run_next(study: optuna.Study, bench: Bench) -> optuna.trial.TrialState | Non
         claimed.lock.release()
 
 
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+def stop_after(calls: int, error: type[BaseException] | None = None) -> Callable[[], bool]:
+    """Returns a stop that says so, or raises `error`, when it was asked so often before."""
+    left = iter(range(calls))
+
+    def stop() -> bool:
+        if next(left, None) is not None:
+            return False
+        if error is not None:
+            raise error
+        return True
+
+    return stop
+
+
 def end_trial(study: optuna.Study, space: Space, *, epoch_s: float, **params: Any) -> optuna.Trial:
     """Ends a trial that nobody trained, as if its epochs had taken so long."""
     if params:

@@ -24,7 +24,7 @@ from sweeps.study.lookup import find_trial, values_of
 from sweeps.study.recovery import recover
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
-from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
+from tests.sweeps.small import Killed, make_bench, make_study, paths_of, run_next, small_config, stop_after
 
 EPOCHS = 2  # of a trial of the study
 
@@ -89,11 +89,6 @@ def life(tmp_path: Path, sample: Dataset) -> Life:
     made = Life(config, tmp_path, sample)
     assert made.run() == TrialState.COMPLETE
     return made
-
-
-def stopping(steps: int) -> Callable[[], bool]:
-    calls = iter(range(steps))
-    return lambda: next(calls, None) is None
 
 
 def test_it_goes_on_where_the_other_ended(life: Life) -> None:
@@ -183,8 +178,8 @@ def test_a_stop_changes_nothing(life: Life, steps: int, is_kept: bool) -> None:
     if not is_kept:
         (life.paths.trial(0) / "final.npz").unlink()
     number = life.extend(0, 5).trial
-    assert life.run(stopping(steps)) == TrialState.WAITING
-    assert life.run(stopping(steps)) in (TrialState.WAITING, TrialState.COMPLETE)
+    assert life.run(stop_after(steps)) == TrialState.WAITING
+    assert life.run(stop_after(steps)) in (TrialState.WAITING, TrialState.COMPLETE)
     while life.trial(number).state == TrialState.WAITING:
         life.run()
     np.testing.assert_array_equal(life.weights(number), expected)
@@ -194,18 +189,8 @@ def test_a_killed_one_is_queued_again_with_all_that_it_is(life: Life) -> None:
     expected = life.weights(life.extended(0, 4))
     number = life.extend(0, 4).trial
 
-    class Killed(BaseException):
-        pass
-
-    calls = iter(range(3))
-
-    def kill() -> bool:
-        if next(calls, None) is None:
-            raise Killed
-        return False
-
     with pytest.raises(Killed):
-        life.run(kill)
+        life.run(stop_after(3, Killed))
     assert recover(life.study, life.paths) == [number]
     again = life.trial(number)
     assert origin_of(again) == number

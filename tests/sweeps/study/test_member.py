@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from sweeps.views.pictures.facts import gather
 from sweeps.views.report.gather import gather_facts
 from sweeps.views.trials import render_best, source_of, trials_frame
 from tests.sweeps.care.lab import Lab, Tiny
+from tests.sweeps.small import Killed, stop_after
 
 CHANGES: dict[str, Any] = {
     "search__dropout": 0.2,
@@ -148,26 +148,11 @@ def test_members_are_other_trainings_of_the_same_and_come_out_again(begun: Lab) 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_stop_or_a_death_changes_nothing(begun: Lab, lab: Lab, steps: int) -> None:
-    class Killed(BaseException):
-        pass
-
-    def after(count: int, error: type[BaseException] | None) -> Callable[[], bool]:
-        calls = iter(range(count))
-
-        def stop() -> bool:
-            if next(calls, None) is not None:
-                return False
-            if error is not None:
-                raise error
-            return True
-
-        return stop
-
     lab.config = lab.config.model_copy(update={"final": lab.config.final.model_copy(update={"members": 3})})  # type: ignore[union-attr]
     number = queue(lab)
-    assert run(lab, number, stop=after(steps, None)) == TrialState.WAITING
+    assert run(lab, number, stop=stop_after(steps)) == TrialState.WAITING
     with pytest.raises(Killed):
-        run(lab, number, stop=after(1, Killed))
+        run(lab, number, stop=stop_after(1, Killed))
     assert recover(lab.study, lab.paths) == [number]
     assert run(lab, number) == TrialState.COMPLETE
     assert lab.replay(number).is_same

@@ -26,7 +26,7 @@ from sweeps.study.labels import run_name
 from sweeps.study.recovery import recover, settle_checkpoints
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
-from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
+from tests.sweeps.small import Killed, make_bench, make_study, paths_of, run_next, small_config, stop_after
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +52,6 @@ def events(paths: StudyPaths, number: int) -> list[dict[str, Any]]:
 
 def kinds(paths: StudyPaths, number: int) -> list[str]:
     return [event["kind"] for event in events(paths, number)]
-
-
-def after(calls: int) -> Callable[[], bool]:
-    """Returns a stop that says so from its call number `calls` on."""
-    count = 0
-
-    def stop() -> bool:
-        nonlocal count
-        count += 1
-        return count > calls
-
-    return stop
 
 
 def results(config: StudyConfig, paths: StudyPaths) -> dict[int, tuple[Any, ...]]:
@@ -180,7 +168,7 @@ def test_a_trial_that_is_gone_on_with_keeps_its_estimate(tmp_path: Path, tiny: A
     space = Space(config)
     study = make_study(config, tmp_path, tiny)
     common = {"space": space, "forecast": Forecast(config, space, 200)}
-    assert run_next(study, make_bench(config, tmp_path, tiny, stop=after(3), **common)) == TrialState.WAITING
+    assert run_next(study, make_bench(config, tmp_path, tiny, stop=stop_after(3), **common)) == TrialState.WAITING
     first = study.trials[0].user_attrs
     assert first["epoch_s"] > 0  # others plan by it already
     assert run_next(study, make_bench(config, tmp_path, tiny, **common)) == TrialState.COMPLETE
@@ -206,7 +194,7 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path: Path, tiny: Any, stopped_a
     while run_next(study, bench):
         pass
     study, paths = make_study(config, tmp_path / "b", tiny), paths_of(config, tmp_path / "b")
-    stopping = make_bench(config, tmp_path / "b", tiny, stop=after(stopped_at))
+    stopping = make_bench(config, tmp_path / "b", tiny, stop=stop_after(stopped_at))
     ends: list[Any] = []
     while (not ends or ends[-1] != TrialState.WAITING) and (end := run_next(study, stopping)):
         ends.append(end)
@@ -225,10 +213,6 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path: Path, tiny: Any, stopped_a
         recorded = kinds(paths, number)
         assert (recorded.count("start"), recorded.count("epoch"), recorded.count("end")) == (1, 2, 1)
         assert not (paths.trial(number) / "checkpoint.npz").exists()
-
-
-class Killed(BaseException):
-    """What nothing catches."""
 
 
 class Reaper:
@@ -402,7 +386,7 @@ def test_a_full_disk_is_not_the_trials_fault(tmp_path: Path, tiny: Any, monkeypa
 def test_a_damaged_checkpoint_is_said_and_begun_anew(tmp_path: Path, tiny: Any) -> None:
     config = small_config(budget__trials=1)
     study = make_study(config, tmp_path, tiny)
-    assert run_next(study, make_bench(config, tmp_path, tiny, stop=after(3))) == TrialState.WAITING
+    assert run_next(study, make_bench(config, tmp_path, tiny, stop=stop_after(3))) == TrialState.WAITING
     paths = paths_of(config, tmp_path)
     checkpoint = paths.trial(0) / "checkpoint.npz"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])

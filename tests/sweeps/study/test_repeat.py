@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from sweeps.study.storage import load_study, origin_of
 from tests.sweeps import command
 from tests.sweeps.care.archives import make_small
 from tests.sweeps.care.lab import Lab, PruneAfter, Tiny
-from tests.sweeps.small import paths_of, small_config
+from tests.sweeps.small import Killed, paths_of, small_config, stop_after
 from tests.sweeps.workers.runs import wait_for
 
 
@@ -175,25 +174,10 @@ def test_it_is_not_pruned(lab: Lab) -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_a_stop_or_a_death_changes_nothing(lab: Lab, steps: int) -> None:
-    class Killed(BaseException):
-        pass
-
-    def after(count: int, error: type[BaseException] | None) -> Callable[[], bool]:
-        calls = iter(range(count))
-
-        def stop() -> bool:
-            if next(calls, None) is not None:
-                return False
-            if error is not None:
-                raise error
-            return True
-
-        return stop
-
     (number,) = queue(lab, 0, seeds=1)
-    assert lab.run(stop=after(steps, None)) == TrialState.WAITING
+    assert lab.run(stop=stop_after(steps)) == TrialState.WAITING
     with pytest.raises(Killed):
-        lab.run(stop=after(1, Killed))
+        lab.run(stop=stop_after(1, Killed))
     assert recover(lab.study, lab.paths) == [number]
     assert queue(lab, 0, seeds=1) == [number]
     assert find_trial(lab.study, number).user_attrs["asked"] is True
