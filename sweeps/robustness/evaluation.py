@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -186,43 +187,53 @@ def _group(group: Group, ensemble: Ensemble, subjects: Subjects, pool: ThreadPoo
         return _outcome(ensemble, images, subjects.labels, subjects.seen), int(images.sum(dtype=np.int64))
 
     found = list(pool.map(one, range(len(group.variants))))
-    first, *others = _means([outcome for outcome, _ in found])
+    ours, members = _means([outcome for outcome, _ in found])
     shares = [int(outcome.counts[0]) / len(subjects.labels) for outcome, _ in found]
     ways = dict(zip((each.name for each in group.variants), shares, strict=True)) if len(found) > 1 else {}
     ink = sum(each for _, each in found) / len(found) / max(int(subjects.images.sum(dtype=np.int64)), 1)
-    return GroupFigures(group.name, group.how, first, tuple(others), ways, ink)
+    return GroupFigures(group.name, group.how, ours, members, ways, ink)
 
 
 def _digits(ensemble: Ensemble) -> GroupFigures:
     images, labels = other_digits()
     seen = np.ones((len(ensemble.members), len(labels)), bool)
-    first, *others = _means([_outcome(ensemble, images, labels, seen)])
-    return GroupFigures(NAME, HOW, first, tuple(others), {}, None)
+    ours, members = _means([_outcome(ensemble, images, labels, seen)])
+    return GroupFigures(NAME, HOW, ours, members, {}, None)
 
 
 def _outcome(ensemble: Ensemble, images: UInt8s, labels: Ints, seen: NDArray[np.bool_]) -> _Outcome:
     """Lets each member answer for the images that it was not trained on, and the ensemble for all by who may."""
     probs = np.zeros((*seen.shape, Dataset.classes), np.float32)
     for index, (member, rows) in enumerate(zip(ensemble.members, seen, strict=True)):
-        alone = replace(ensemble, members=(member,), weights=(1.0,))
-        probs[index, rows] = next(alone.member_probs(images[rows]))
+        if rows.any():  # of a few images a member may have been trained on all
+            alone = replace(ensemble, members=(member,), weights=(1.0,))
+            probs[index, rows] = next(alone.member_probs(images[rows]))
     evidence = Evidence(np.arange(len(labels)), labels, probs, seen)
     ours: Floats = tempered(evidence.combine(ensemble.weights), ensemble.temperature)
     answers = np.concatenate([ours[None], probs]).argmax(axis=2)  # (1 + M, N)
     asked = np.concatenate([np.ones((1, len(labels)), bool), seen])
     losses = [cross_entropy(labels, ours)]
-    losses += [cross_entropy(labels[rows], given[rows]) for given, rows in zip(probs, seen, strict=True)]
+    losses += [
+        cross_entropy(labels[rows], given[rows]) if rows.any() else math.nan
+        for given, rows in zip(probs, seen, strict=True)
+    ]
     return _Outcome(answers == labels, asked, np.array(losses))
 
 
-def _means(outcomes: Sequence[_Outcome]) -> Iterator[Figures]:
-    """Yields the figures of the ensemble and of each member, as means over variants of the same images.
+def _means(outcomes: Sequence[_Outcome]) -> tuple[Figures, tuple[Figures | None, ...]]:
+    """Returns the figures of the ensemble and of each member, as means over variants of the same images.
+
+    A member that was trained on all of the images has none.
 
     The mean over variants of what an image contributes varies no more than a single answer does, so Wilson's interval
     for as many images as there are is never too narrow, however alike the variants' answers are.
     """
+    counts = [int(count) for count in outcomes[0].asked.sum(axis=1)]
     rights = np.sum([each.counts for each in outcomes], axis=0)
     losses = np.mean([each.losses for each in outcomes], axis=0)
-    for right, loss, asked in zip(rights, losses, outcomes[0].asked, strict=True):
-        count = int(asked.sum())
-        yield Figures(share_interval(int(right) / (len(outcomes) * count), count), float(loss), count)
+
+    def figures(row: int) -> Figures:
+        share = int(rights[row]) / (len(outcomes) * counts[row])
+        return Figures(share_interval(share, counts[row]), float(losses[row]), counts[row])
+
+    return figures(0), tuple(figures(row) if counts[row] else None for row in range(1, len(counts)))

@@ -37,7 +37,7 @@ class GroupFigures:
         name: the group's.
         how: how its images were made.
         ensemble: the mean over the variants.
-        members: the same of each member.
+        members: the same of each member; None of one that was trained on all of the images.
         variants: the ensemble's accuracy in each variant, by name; nothing where there is only one.
         ink: how much ink is left, as a share of what there was; None where the images are others.
     """
@@ -45,7 +45,7 @@ class GroupFigures:
     name: str
     how: str
     ensemble: Figures
-    members: tuple[Figures, ...]
+    members: tuple[Figures | None, ...]
     variants: dict[str, float]
     ink: float | None
 

@@ -29,6 +29,7 @@ _PICTURES = "pictures"  # where MLflow shows them
 _WIDTH = 100
 _MOST_COLUMNS = 12  # members in the table of a page; more are told by the least and the most
 _SPARED = 0.005  # of the ink: what cuts off no more is not worth a word
+_NONE = "-"  # in the place of a figure that there is not
 
 Echo = Callable[[str], object]
 
@@ -194,7 +195,8 @@ def as_markdown(found: Robustness) -> str:
     lines = [_markdown_row(head), "|---|---|" + "--:|" * (len(head) - 3) + "---|"]
     for each in found.groups:
         name, accuracy, interval, loss, members, worst = _row(each)
-        cells = [_percent(member.accuracy.estimate) for member in each.members] if names != ["members"] else [members]
+        alone = [_NONE if member is None else _percent(member.accuracy.estimate) for member in each.members]
+        cells = [members] if names == ["members"] else alone
         lines.append(_markdown_row([name, each.how, f"**{accuracy}**", interval, loss, *cells, worst]))
     nets = "\n".join(f"- {name}: {label}" for name, label in found.members)
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
@@ -227,9 +229,9 @@ def _row(each: GroupFigures) -> list[str]:
     return [each.name, _percent(accuracy.estimate), interval, f"{each.ensemble.loss:.4f}", _span(each.members), worst]
 
 
-def _span(members: tuple[Figures, ...]) -> str:
-    """Returns the least and the most accurate member's share."""
-    shares = [each.accuracy.estimate for each in members]
+def _span(members: tuple[Figures | None, ...]) -> str:
+    """Returns the least and the most accurate member's share, of those that answered."""
+    shares = [each.accuracy.estimate for each in members if each is not None]
     return f"{100 * min(shares):.2f} – {_percent(max(shares))}" if len(shares) > 1 else _percent(shares[0])
 
 
@@ -244,6 +246,8 @@ def _words(found: Robustness) -> Iterator[str]:
         yield "The validation images have chosen the members, so these figures flatter them a little."
     elif found.part != "test":
         yield "For each image answer only those members that were not trained on it: fewer than the whole ensemble."
+        if None in found.groups[0].members:
+            yield f"A member that was trained on all of the images has no figure ({_NONE}): take more by --images."
     else:
         times = "once" if found.test_openings == 1 else f"{found.test_openings} times"
         yield f"The test images of this data set were opened {times} so far, each time noted; none was used to choose."

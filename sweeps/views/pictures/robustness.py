@@ -47,7 +47,7 @@ def draw_robustness(found: Robustness, images: UInt8s) -> Figure:
     scale = Scale("right answers, with 95 % intervals", is_log=True, is_error=True, is_share=True, floor=least)
     is_told = False
     for row, each in enumerate(found.groups):
-        shares = [scale.at(member.accuracy.estimate) for member in each.members]
+        shares = [scale.at(member.accuracy.estimate) for member in each.members if member is not None]
         axes.plot(shares, [row] * len(shares), "|", color=GREY, markersize=9, label="members" if row == 0 else "")
         own = each.ensemble.accuracy
         middle, low, high = (scale.at(value) for value in (own.estimate, own.low, own.high))

@@ -14,8 +14,9 @@ from mnistnn.types import Floats, UInt8s
 from sweeps.ensemble.evaluate import share_interval
 from sweeps.ensemble.members import Member
 from sweeps.robustness.evaluation import Subjects, evaluate
-from sweeps.robustness.record import Robustness, read_robustness, save_robustness
+from sweeps.robustness.record import Figures, Robustness, read_robustness, save_robustness
 from sweeps.robustness.variants import GROUPS
+from sweeps.views.pictures.robustness import draw_robustness
 from sweeps.views.robustness import as_markdown, as_text
 
 SURE, WRONG = 0.91, 0.01  # what a reader gives to its digit, and to each other
@@ -114,6 +115,30 @@ def test_members_answer_only_for_what_they_were_not_trained_on() -> None:
     # The one that is off decides the first ten, where it counts more; of them the digit 9 is right nevertheless.
     assert clean.ensemble.accuracy.estimate == (10 + 1) / 20
     assert "For each image answer only those members" in as_text(found)
+
+
+def test_a_member_that_was_trained_on_all_of_the_images_has_no_figure(tmp_path: Path) -> None:
+    seen = np.zeros((3, 20), bool)
+    seen[0] = seen[2] = True
+    subjects = dots()
+    subjects = Subjects("out-of-fold", subjects.images, subjects.labels, seen, sampled=20)
+    found = tried(ReadsColumns(members(0, 2, 1), (0.5, 0.3, 0.2)), subjects, groups=GROUPS[:2])
+    clean, two = found.groups
+    assert {number for number, _ in CALLS} == {0, 1}
+    assert clean.members[1] is two.members[1] is None
+    assert clean.members[0] == share_of(1.0, clean.members[0])
+    assert "10.00 – 100.00 %" in as_text(found)
+    assert "has no figure (-)" in as_text(found).replace("\n", " ")
+    page = as_markdown(found)
+    assert "| 100.00 % | - | 10.00 % |" in page
+    draw_robustness(found, subjects.images)
+    save_robustness(found, tmp_path / "robustness.json")
+    assert read_robustness(tmp_path / "robustness.json") == found
+
+
+def share_of(share: float, figures: Figures | None) -> Figures:
+    assert figures is not None
+    return Figures(share_interval(share, 20), figures.loss, 20)
 
 
 def test_occluded_and_cut_ink_is_told() -> None:
