@@ -130,10 +130,11 @@ def _find_weights(member: ManifestMember, study: str, paths: StudyPaths, root: P
                 return path
         except OSError:
             continue
+    owner = member.study or study
     raise CheckpointError(
         f"a submission is made again by the weights of its members, but those of trial {member.trial} of study "
-        f"{study!r} (sha256 {member.weights_sha256[:12]}…) are neither in its folder nor among MLflow's artifacts; "
-        f"`replay {study} {member.trial} --keep` makes them again."
+        f"{owner!r} (sha256 {member.weights_sha256[:12]}…) are neither in its folder nor among MLflow's artifacts; "
+        f"`replay {owner} {member.trial} --keep` makes them again."
     )
 
 
