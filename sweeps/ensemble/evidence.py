@@ -18,6 +18,7 @@ from mnistnn.errors import CheckpointError
 from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import average
 from sweeps.ensemble.members import Member
+from sweeps.ensemble.outside import outside_predictions
 from sweeps.ensemble.predictions import Predictions, load_seen
 from sweeps.paths import StudyPaths
 
@@ -162,8 +163,16 @@ class Reader:
         """Reads a member's.
 
         Raises:
-            CheckpointError: they are missing or damaged, or are for other images.
+            CheckpointError: they are missing or damaged, or are for other images; or they are those of a model from
+                outside, which has no labels, and there is no data set.
         """
+        if member.outside:
+            if self._dataset is None:
+                raise CheckpointError(
+                    f"the labels of what {member.name} predicted must be known, but it came from outside and has none; "
+                    "name the data set."
+                )
+            return outside_predictions(member, self.paths, self._dataset)
         found = load_seen(member, self.paths, self._assumed)
         if self._dataset is None:
             return found

@@ -12,9 +12,12 @@ A copy stays beside the study's ensembles, for a submission to be made again fro
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError, DataError
@@ -25,7 +28,7 @@ from sweeps.ensemble.members import Member
 from sweeps.ensemble.predictions import Predictions, are_indices, are_probs
 from sweeps.paths import StudyPaths
 
-__all__ = ["TEST", "input_key", "outside_path", "outside_probs", "read_outside"]
+__all__ = ["TEST", "input_key", "outside_path", "outside_predictions", "outside_probs", "read_outside"]
 
 #: The array of what a model predicted for the test images.
 TEST = "test"
@@ -98,18 +101,7 @@ def outside_probs(member: Member, paths: StudyPaths, key: str | None, count: int
         CheckpointError: the copy is gone or damaged.
         DataError: it has not predicted those images.
     """
-    path = outside_path(paths, member.weights_sha256)
-    try:
-        with open_plain(path) as file:
-            digest = sha256_bytes(file.read(_LARGEST + 1))
-        if digest != member.weights_sha256:
-            raise ValueError(f"its sha256 is {digest[:12]}…")
-        arrays = read_arrays(path, () if key is None else (key,))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"a model from outside must be as it was added (sha256 {member.weights_sha256[:12]}…), but {path.name} is "
-            f"not ({getattr(error, 'strerror', None) or error}); build the ensemble again with --add."
-        ) from error
+    arrays = _kept(member, paths, () if key is None else (key,))
     if key is None or key not in arrays:
         wanted = "them" if key is None else f"an array {key}"
         raise DataError(
@@ -123,6 +115,49 @@ def outside_probs(member: Member, paths: StudyPaths, key: str | None, count: int
             f"{member.name} holds others; correct it and build the ensemble again."
         )
     return np.asarray(probs, np.float32)
+
+
+def outside_predictions(member: Member, paths: StudyPaths, dataset: Dataset) -> Predictions:
+    """Returns what a model from outside predicted for training images that it was not trained on, as it says.
+
+    Args:
+        member: the model.
+        paths: of the study that owns the ensemble.
+        dataset: what the model was added on, which has the images' labels.
+
+    Raises:
+        CheckpointError: the copy is gone or damaged, or is for the images of a larger data set.
+    """
+    arrays = _kept(member, paths, ("val", "indices"))
+    rows = np.asarray(arrays["indices"], np.int64)
+    if rows.max() >= len(dataset.train_labels):
+        raise CheckpointError(
+            f"members must have predicted images of this data set, but {member.name} belongs to others; name the data "
+            "set that the study was run on."
+        )
+    labels = np.asarray(dataset.train_labels[rows], np.int64)
+    name = outside_path(paths, member.weights_sha256).name
+    return Predictions(np.asarray(arrays["val"], np.float32), labels, rows, name)
+
+
+def _kept(member: Member, paths: StudyPaths, names: Container[str]) -> dict[str, NDArray[Any]]:
+    """Reads arrays of the copy that was kept, all of which were looked at when it was added.
+
+    Raises:
+        CheckpointError: it is gone, or another one.
+    """
+    path = outside_path(paths, member.weights_sha256)
+    try:
+        with open_plain(path) as file:
+            digest = sha256_bytes(file.read(_LARGEST + 1))
+        if digest != member.weights_sha256:
+            raise ValueError(f"its sha256 is {digest[:12]}…")
+        return read_arrays(path, names)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"a model from outside must be as it was added (sha256 {member.weights_sha256[:12]}…), but {path.name} is "
+            f"not ({getattr(error, 'strerror', None) or error}); build the ensemble again with --add."
+        ) from error
 
 
 def _refuse(path: Path, reason: str) -> DataError:

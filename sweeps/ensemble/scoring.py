@@ -44,6 +44,7 @@ def evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> En
         val=(val, labels),
         test=(ours, test.labels),
         indices=evidence.indices,
+        evidence=evidence if ensemble.tta else None,  # who reads of it need not let all members answer again
     )
     alone = [evidence.member(index) for index in range(len(ensemble.members))]
     # The best member gets a temperature too, or the gain in loss would be the ensemble's temperature's.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from mnistnn.types import Floats, Images, Ints, UInt8s
 from sweeps.ensemble.averaging import Ensemble
-from sweeps.ensemble.evaluate import Interval, score, share_interval
-from sweeps.ensemble.evidence import Reader, join
+from sweeps.ensemble.evaluate import Interval
+from sweeps.errors import StudyError
 from sweeps.notebook.tables import facts_html
 
 if TYPE_CHECKING:
@@ -23,40 +23,41 @@ class StudyEnsemble:
     Attributes:
         method: how the members were weighed.
         weights: how much each member counts; they sum to one.
+        val_accuracy: the accuracy on the validation images: `estimate`, and `low` and `high` of its 95 % interval.
+            Members of the final stage have out-of-fold images instead. These images chose the members, so this
+            flatters; the ensemble's record has the test images' word.
     """
 
-    def __init__(self, study: Study, ensemble: Ensemble, method: str) -> None:
+    def __init__(self, study: Study, ensemble: Ensemble, method: str, val_accuracy: Interval) -> None:
         self.method = method
         self.weights = ensemble.weights
+        self.val_accuracy = val_accuracy
         self._study = study
         self._ensemble = ensemble
 
     @property
     def members(self) -> tuple[Trial, ...]:
-        """The trials, the best first."""
-        return tuple(self._study.trial(member.number) for member in self._ensemble.members)
-
-    @property
-    def val_accuracy(self) -> Interval:
-        """The accuracy on the validation images: `estimate`, and `low` and `high` of its 95 % interval.
-
-        Members of the final stage have out-of-fold images instead. These images chose the members, so this flatters;
-        the ensemble's record has the test images' word.
+        """The trials, the best first; a snapshot is told by the trial that it is of.
 
         Raises:
-            CheckpointError: a member's predictions are missing or damaged.
+            StudyError: a member is no trial of this study.
         """
-        evidence = join(Reader(self._ensemble.paths).read(self._ensemble.members))
-        return share_interval(score(evidence.labels, evidence.combine(self.weights)).accuracy, len(evidence))
+        foreign = [member.name for member in self._ensemble.members if not member.is_own]
+        if foreign:
+            raise StudyError(
+                f"members must be trials of study {self._study.name!r} to be shown as such, but {', '.join(foreign)} "
+                "came from elsewhere; the ensemble's table names all of them."
+            )
+        return tuple(self._study.trial(member.number) for member in self._ensemble.members)
 
     def predict_proba(self, images: Images) -> Floats:
-        """Returns the averaged softmax outputs.
+        """Returns the averaged softmax outputs. A member from outside has no network to answer for any images.
 
         Shape:
             images: (N, 28, 28) in pixel units 0 to 255, light ink on a dark ground → (N, 10) float32
 
         Raises:
-            DataError: they are no such images.
+            DataError: they are no such images, or a member came from outside.
             CheckpointError: a member's weights are missing, damaged, or not those that its trial recorded.
 
         Example:

@@ -6,10 +6,12 @@ import functools
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mnistnn.data import find_dataset
 from sweeps.config import load_study as read_study
 from sweeps.ensemble.choice import choose
+from sweeps.ensemble.evaluate import score, share_interval
 from sweeps.ensemble.record import RECORD, load_report
 from sweeps.errors import StudyError
 from sweeps.notebook.ensemble import StudyEnsemble
@@ -53,6 +55,7 @@ class Study:
         folder = project_root() if root is None else Path(root).expanduser().resolve()
         self.name = read_study(name, root=folder).name
         self._paths = Paths(folder).study(self.name)
+        self._data = Paths(folder).data
         self._study = load_study(self.name, storage or os.environ.get("SWEEPS_STORAGE"), self._paths)
         config_of(self._study)  # what was never run has nothing to show
 
@@ -100,6 +103,9 @@ class Study:
     def ensemble(self, top: int | None = None, method: str | None = None) -> StudyEnsemble:
         """Returns an ensemble of the best trials, chosen and weighed by the validation images alone.
 
+        Snapshots and views of shifted images count as the study has them (`ensemble.snapshots`, `ensemble.tta`); for
+        views the members answer again, which takes a while, and the data set.
+
         Args:
             top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
             method: "mean"; "weighted" or "greedy", which lower the validation loss; or "auto", which takes the mean
@@ -112,6 +118,7 @@ class Study:
             ConfigError: there is no such method.
             StudyError: no trial finished, or fewer than `top` did.
             CheckpointError: a member's predictions, or the ensemble's record, are missing or damaged.
+            DataError: views are wanted, and the data set is not there.
 
         Example:
             >>> ensemble = study.ensemble(top=10)
@@ -119,9 +126,17 @@ class Study:
         """
         if top is None and method is None and (self._paths.ensemble / RECORD).exists():
             report = load_report(self._paths)
-            return StudyEnsemble(self, report.ensemble(self._paths), report.method)
-        choice = choose(self._study, self.config, self._paths, top=top, method=method)
-        return StudyEnsemble(self, choice.ensemble, choice.method)
+            accuracy = share_interval(report.scores.val.accuracy, int(report.data["validation_images"]))
+            return StudyEnsemble(self, report.ensemble(self._paths), report.method, accuracy)
+        config = self.config
+        views: dict[str, Any] = {}
+        if config.ensemble.tta:
+            views = {"tta": config.ensemble.tta, "dataset": find_dataset(cache=self._data)}
+        snapshots = config.ensemble.snapshots
+        choice = choose(self._study, config, self._paths, top=top, method=method, snapshots=snapshots, **views)
+        evidence = choice.evidence
+        right = score(evidence.labels, evidence.combine(choice.ensemble.weights)).accuracy
+        return StudyEnsemble(self, choice.ensemble, choice.method, share_interval(right, len(evidence)))
 
     def plot_history(self) -> Figure:
         """Draws each trial's value, and the best so far."""

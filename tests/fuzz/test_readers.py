@@ -23,7 +23,7 @@ from mnistnn.training import Trainer, TrainingSpec
 from sweeps.ensemble.answers import load_answer_probs, parse_answers
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.predictions import load_val_probs
-from sweeps.ensemble.probs import load_test_probs
+from sweeps.ensemble.probs import load_kept, load_test_probs
 from sweeps.paths import StudyPaths
 from tests.fuzz.inputs import as_text, fuzzed, mutated, mutated_json, mutated_members, mutated_png, zipped
 from tests.mnistnn.data.formats import IMAGES, LABELS, all_formats, npy, png
@@ -169,7 +169,17 @@ def test_checkpoints(place: Path, data: st.DataObject) -> None:
 PROBS = np.full((3, 10), 0.1, np.float32)
 DIGITS = np.asarray(LABELS, np.int64)
 VAL = {"probs.npy": npy(PROBS), "labels.npy": npy(LABELS)}
-TEST = {"ensemble.npy": npy(np.array("e")), "data.npy": npy(np.array("d")), "test.npy": npy(PROBS)}
+TEST = {
+    "ensemble.npy": npy(np.array("e")),
+    "data.npy": npy(np.array("d")),
+    "test.npy": npy(PROBS),
+    "test_labels.npy": npy(LABELS),
+    "val.npy": npy(PROBS),
+    "val_labels.npy": npy(LABELS),
+    "val_indices.npy": npy(np.array([4, 7, 9])),
+    "val_seen.npy": npy(np.array([[True, True, False], [False, True, True]])),
+    "val_members.npy": npy(np.concatenate([PROBS, PROBS[:1]])),
+}
 
 
 @fuzzed(mutated(zipped(VAL)) | mutated_members(VAL), mutated(zipped(TEST)) | mutated_members(TEST))
@@ -182,6 +192,9 @@ def test_predictions(place: Path, val: bytes, test: bytes) -> None:
     (place / "probs.npz").write_bytes(test)
     found = load_test_probs(place / "probs.npz", ensemble="e", data="d", count=3)
     assert found is None or found.shape == (3, 10)
+    kept = load_kept(place / "probs.npz", ensemble="e", data="d")
+    assert kept is None or kept.val.shape == (len(kept.val_labels), 10)
+    assert kept is None or kept.evidence is None or kept.evidence.probs.shape[1:] == kept.val.shape
 
 
 @fuzzed(

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints, UInt8s
 from sweeps.ensemble.carried import temperature_here
 from sweeps.ensemble.evidence import Reader, join
-from sweeps.ensemble.predictions import are_probs
-from sweeps.ensemble.probs import PROBS
+from sweeps.ensemble.probs import PROBS, load_kept
 from sweeps.ensemble.temperature import tempered
 
 if TYPE_CHECKING:
@@ -73,9 +71,16 @@ def gather_ensemble(
         CheckpointError: a member's predictions are missing or damaged, or of another data set.
     """
     ensemble = report.ensemble(paths)
-    evidence = join(Reader(paths, dataset, seed).read(ensemble.members))
+    kept = load_kept(probs or paths.ensemble / PROBS, ensemble=report.digest, data=dataset.digest)
+    # By views, members predicted other than when their training ended; an older ensemble has not kept what.
+    evidence = kept.evidence if kept is not None else None
+    if evidence is None:
+        evidence = join(Reader(paths, dataset, seed).read(ensemble.members))
     average = evidence.combine(ensemble.weights)
     temperature = temperature_here(report.temperature, report.carried, evidence.labels, average)
+    ours = tempered(average, temperature)
+    if kept is not None and kept.val_indices is not None and np.array_equal(kept.val_indices, evidence.indices):
+        ours = kept.val
     return EnsembleFacts(
         report=report,
         paths=paths,
@@ -83,18 +88,7 @@ def gather_ensemble(
         labels=evidence.labels,
         member_probs=evidence.probs,
         seen=evidence.seen,
-        probs=tempered(average, temperature),
+        probs=ours,
         temperature=temperature,
-        test=_test(probs or paths.ensemble / PROBS, report),
+        test=None if kept is None else (kept.test, kept.test_labels),
     )
-
-
-def _test(path: Path, report: EnsembleReport) -> tuple[Floats, NDArray[np.integer]] | None:
-    try:
-        arrays = read_arrays(path, ("ensemble", "test", "test_labels"))
-        owner, probs, labels = str(arrays["ensemble"]), arrays["test"], arrays["test_labels"]
-    except (OSError, ValueError, KeyError):  # the other pictures can do without
-        return None
-    if owner != report.digest or not are_probs(probs, len(labels)):
-        return None
-    return np.asarray(probs, np.float32), labels

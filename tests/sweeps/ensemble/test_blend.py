@@ -15,18 +15,25 @@ from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError, DataError
 from mnistnn.files import sha256_file
 from mnistnn.metrics import cross_entropy
+from sweeps import Study
 from sweeps.care.archive.snapshot import Snapshot
 from sweeps.care.clean.references import find_references
 from sweeps.config import StudyConfig, load_study
 from sweeps.ensemble import as_markdown, as_text, build_ensemble, load_ensemble, load_report, write_submission
+from sweeps.ensemble.evaluate import score
+from sweeps.ensemble.evidence import Reader
+from sweeps.ensemble.members import load_network
+from sweeps.ensemble.outside import outside_path
 from sweeps.ensemble.temperature import tempered
 from sweeps.ensemble.verify import verify_submission
+from sweeps.ensemble.views import predict
 from sweeps.errors import StudyError
 from sweeps.paths import Paths
 from sweeps.study.bench import Bench
 from sweeps.study.objective import run_trial
 from sweeps.study.space import Space
 from sweeps.study.storage import open_storage, open_study
+from sweeps.views.pictures.ensemble_facts import gather_ensemble
 from tests.sweeps.ensemble.conftest import TRIALS, Home
 
 AWAY = "http://127.0.0.1:9"  # nothing listens there
@@ -192,6 +199,32 @@ def test_who_came_from_outside_answers_only_for_what_it_has_predicted(
         submit(known)
 
 
+def test_what_a_model_from_outside_predicted_is_read_from_its_copy(home: Home, outside: Path, sample: Dataset) -> None:
+    report = _build(home, sample, add=[outside], method="mean", top=2)
+    facts = gather_ensemble(report, home.paths, sample, seed=home.config.seed)
+    row = facts.names.index("+torch")
+    with np.load(outside) as file, np.load(home.paths.ensemble / "probs.npz") as kept:
+        rows, val = file["indices"], file["val"]
+        np.testing.assert_array_equal(kept["val_indices"][facts.seen[row]], rows)
+        np.testing.assert_array_equal(facts.member_probs[row, facts.seen[row]], val)
+        np.testing.assert_array_equal(facts.probs, kept["val"])
+        np.testing.assert_array_equal(facts.images, sample.train_images[kept["val_indices"]])
+    ensemble = Study("smoke", root=home.root).ensemble()
+    assert ensemble.val_accuracy.estimate == report.scores.val.accuracy
+    assert "+torch" in repr(ensemble)
+    with pytest.raises(StudyError, match=r"but \+torch came from elsewhere") as error:
+        _ = ensemble.members
+    assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match=r"\+torch came from outside, without its network"):
+        ensemble.predict(facts.images[:2])
+    member = report.members[row].member
+    with pytest.raises(CheckpointError, match="name the data set"):
+        Reader(home.paths).one(member)
+    outside_path(home.paths, member.weights_sha256).unlink()
+    with pytest.raises(CheckpointError, match="build the ensemble again with --add"):
+        gather_ensemble(report, home.paths, sample, seed=home.config.seed)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -252,6 +285,57 @@ def test_views_are_averaged_wherever_the_ensemble_answers(home: Home, sample: Da
     assert json.loads(manifest.read_text())["ensemble"]["tta"] == 1
     found = verify_submission(manifest, root=home.root, dataset=lambda: sample, echo=lambda _: None)
     assert (found.same_bytes, found.probs_difference) == (True, 0)
+
+
+def test_by_views_pictures_and_notebook_have_the_figures_of_the_record(
+    home: Home, sample: Dataset, sample_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = _build(home, sample, method="mean", top=2, tta=2)
+    path = home.paths.ensemble / "probs.npz"
+    facts = gather_ensemble(report, home.paths, sample, seed=home.config.seed)
+    assert cross_entropy(facts.labels, facts.probs) == pytest.approx(report.scores.val.loss, rel=1e-6)
+    for scored, probs, seen in zip(report.members, facts.member_probs, facts.seen, strict=True):
+        assert score(facts.labels[seen], probs[seen]) == scored.scores.val
+        network = load_network(scored.member, home.paths)
+        np.testing.assert_allclose(probs[seen], predict(network, facts.images[seen], 2), atol=1e-6)
+        assert not np.allclose(probs[seen], predict(network, facts.images[seen]), atol=1e-2)
+    study = Study("smoke", root=home.root)
+    assert study.ensemble().val_accuracy.estimate == report.scores.val.accuracy
+
+    # Asked for with views that the study's file has, the notebook builds the same one.
+    monkeypatch.setenv("MNIST_DIR", str(sample_dir))
+    tables = home.config.to_dict()
+    tables["ensemble"] |= {"tta": 2}
+    home.study.set_user_attr("config", tables)
+    again = Study("smoke", root=home.root).ensemble(top=2, method="mean")
+    assert again._ensemble.digest == report.digest
+    assert again.val_accuracy.estimate == report.scores.val.accuracy
+
+    # An ensemble that has not kept what its members made of views has kept what it made of them itself.
+    with np.load(path) as file:
+        older = {name: file[name] for name in file.files if name not in ("val_seen", "val_members")}
+    np.savez(path, **older)
+    np.testing.assert_array_equal(
+        gather_ensemble(report, home.paths, sample, seed=home.config.seed).probs, older["val"]
+    )
+
+
+def test_without_views_nothing_more_is_kept(home: Home, sample: Dataset) -> None:
+    _build(home, sample, method="mean", top=2)
+    with np.load(home.paths.ensemble / "probs.npz") as file:
+        assert set(file.files) == {"ensemble", "data", "val", "val_labels", "val_indices", "test", "test_labels"}
+
+
+def test_weights_that_are_gone_are_told_with_the_study_that_they_are_of(
+    home: Home, night: StudyConfig, sample: Dataset
+) -> None:
+    _build(home, sample, others=[night], method="mean", numbers={"smoke": [2], "night": [1]})
+    np.save(home.root / "contest.npy", sample.train_images[:9])
+    submitted = {"input": home.root / "contest.npy", "output": home.root / "out.csv", "echo": lambda _: None}
+    manifest = write_submission(home.config, root=home.root, dataset=sample, **submitted)
+    (Paths(home.root).study("night").trial(1) / "weights.npz").unlink()
+    with pytest.raises(CheckpointError, match="trial 1 of study 'night' .* `replay night 1 --keep` makes them again"):
+        verify_submission(manifest, root=home.root, dataset=lambda: sample, echo=lambda _: None)
 
 
 def test_what_another_studys_ensemble_averages_is_not_cleaned_away(

@@ -15,14 +15,16 @@ from mnistnn.checkpoint import load_model
 from mnistnn.data import Dataset
 from mnistnn.errors import CheckpointError
 from mnistnn.files import sha256_file
+from sweeps import Study
 from sweeps.care.replay import replay_trial
 from sweeps.config import StudyConfig
+from sweeps.config.toml import to_toml
 from sweeps.ensemble import build_ensemble, load_ensemble, load_report, write_submission
 from sweeps.ensemble.choice import choose
 from sweeps.ensemble.verify import verify_submission
 from sweeps.paths import StudyPaths
 from sweeps.study.storage import load_study
-from tests.sweeps.small import make_bench, make_study, paths_of, run_next, small_config
+from tests.sweeps.small import TABLES, make_bench, make_study, paths_of, run_next, small_config
 
 AWAY = "http://127.0.0.1:9"  # nothing listens there
 FILES = ["snapshot-02.npz", "snapshot-02.probs.npz", "snapshot-04.npz", "snapshot-04.probs.npz"]
@@ -144,3 +146,14 @@ def test_a_replay_makes_lost_snapshots_again(cycles: tuple[StudyConfig, Path, St
     found = replay_trial(config.name, 0, root=root, dataset=sample, keep=True, progress=False)
     assert sorted(found.kept) == [FILES[0], FILES[3]]
     assert _files(paths, 0) == known
+
+
+def test_a_notebook_takes_snapshots_in_where_the_study_does(cycles: tuple[StudyConfig, Path, StudyPaths]) -> None:
+    config, root, paths = cycles
+    (root / "studies" / "small.toml").write_text(to_toml(TABLES), encoding="utf-8")
+    study = load_study(config.name, None, paths)
+    assert len(Study("small", root=root).ensemble(method="mean")) == 2
+    tables = config.to_dict()
+    tables["ensemble"]["snapshots"] = True
+    study.set_user_attr("config", tables)
+    assert len(Study("small", root=root).ensemble(method="mean")) > 2
