@@ -63,7 +63,7 @@ def main() -> None:
     told = asked("report", str(file))
     run = as_run(told["origins"]["toml"], study)
     tried = robustness(paths, report)
-    trials = pandas.DataFrame(asked("trials", str(file)))
+    trials = pandas.DataFrame(asked("trials", str(file))).convert_dtypes()  # counts stay counts where a trial has none
     name = f"{study}-seed{run.seed}"
     chosen.output.mkdir(parents=True, exist_ok=True)
     with atomic_write(chosen.output / f"{name}-trials.csv", "w") as table_file:
