@@ -156,6 +156,7 @@ def test_ensemble_and_submission(swept: Home, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     assert len((tmp_path / "s.txt").read_text().splitlines()) == 500
     assert said.json == json.loads((tmp_path / "s.txt.manifest.json").read_text())
+    assert swept.process("ensemble", "smoke").code == 0  # which other tests shall find as it was
 
 
 def failing(error: BaseException) -> Verbs:
