@@ -32,6 +32,7 @@ from sweeps.config.duration import clock, duration_code
 from sweeps.config.file import find_study, load_study, parse_value
 from sweeps.config.toml import to_toml
 from sweeps.ensemble.evaluate import Score, share_interval
+from sweeps.ensemble.methods import best_method
 from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.errors import ConfigError
 from sweeps.paths import Paths, StudyPaths, project_root
@@ -224,9 +225,7 @@ def ensemble_command(word: str, run: StudyConfig, report: EnsembleReport, then: 
     elif report.stage == "search" and not (report.is_blend or has_snapshots):
         options += ["--stage", "search"] if run.final else []
         options += ["--top", str(report.considered)] if report.considered != min(usual.top, report.finished) else []
-    better = [each for each in report.methods if each.gain.low > 0]
-    by_auto = max(better, key=lambda each: each.gain.estimate).method if better else "mean"
-    if report.method != (by_auto if usual.method == "auto" else usual.method):
+    if report.method != (best_method(report.methods) if usual.method == "auto" else usual.method):
         options += ["--method", report.method]
     options += [each for member in members if member.outside for each in ("--add", f"{member.outside}.npz")]
     studies = [word, *sorted({member.study for member in members} - {""})]

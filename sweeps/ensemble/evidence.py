@@ -19,7 +19,7 @@ from mnistnn.types import Floats, Ints
 from sweeps.ensemble.averaging import average
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.outside import outside_predictions
-from sweeps.ensemble.predictions import Predictions, load_seen
+from sweeps.ensemble.predictions import Predictions, foreign, load_seen
 from sweeps.paths import StudyPaths
 
 if TYPE_CHECKING:
@@ -134,10 +134,7 @@ def join(predictions: Sequence[Predictions]) -> Evidence:
         rows = np.searchsorted(indices, each.indices)
         known = labels[rows]
         if ((known >= 0) & (known != each.labels)).any():
-            raise CheckpointError(
-                f"members must have predicted images of the same data, but {each.shown} belongs to others; name the "
-                "data set that the study was run on."
-            )
+            raise foreign("images of the same data", each.shown)
         labels[rows] = each.labels
         probs[member, rows] = each.probs
         seen[member, rows] = True
@@ -178,10 +175,7 @@ class Reader:
             return found
         labels = self._dataset.train_labels
         if found.indices.max() >= len(labels) or not np.array_equal(labels[found.indices], found.labels):
-            raise CheckpointError(
-                f"members must have predicted images of this data set, but {found.shown} belongs to others; name the "
-                "data set that the study was run on."
-            )
+            raise foreign("images of this data set", found.shown)
         return found
 
     def read(self, members: Sequence[Member]) -> list[Predictions]:

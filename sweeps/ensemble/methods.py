@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from sweeps.ensemble.evidence import Evidence
 from sweeps.ensemble.selection import AUTO, METHODS
 from sweeps.ensemble.temperature import fit_temperature, tempered
 
-__all__ = ["MethodScore", "Weighing", "weigh"]
+__all__ = ["MethodScore", "Weighing", "best_method", "weigh"]
 
 _FOLDS = 5
 # Where fewer of the images have two answers, what is fitted to them would drop members that they say nothing about.
@@ -86,9 +86,14 @@ def weigh(evidence: Evidence, method: str, *, compare: bool = False) -> Weighing
         for name, (own, right) in outcomes.items()
     )
     if method == AUTO:
-        better = [score for score in scores if score.gain.low > 0]
-        method = max(better, key=lambda score: score.gain.estimate).method if better else "mean"
+        method = best_method(scores)
     return Weighing(method, weights[method], scores)
+
+
+def best_method(scores: Sequence[MethodScore]) -> str:
+    """Returns what "auto" takes: of those whose gain is clear of zero the one that gains the most, or else the mean."""
+    better = [score for score in scores if score.gain.low > 0]
+    return max(better, key=lambda score: score.gain.estimate).method if better else "mean"
 
 
 def _cross_fit(

@@ -25,7 +25,7 @@ from mnistnn.files import atomic_write, sha256_bytes
 from mnistnn.npz import open_plain, read_arrays
 from mnistnn.types import Floats
 from sweeps.ensemble.members import Member
-from sweeps.ensemble.predictions import Predictions, are_indices, are_probs
+from sweeps.ensemble.predictions import Predictions, are_indices, are_probs, foreign
 from sweeps.paths import StudyPaths
 
 __all__ = ["TEST", "input_key", "outside_path", "outside_predictions", "outside_probs", "read_outside"]
@@ -131,10 +131,7 @@ def outside_predictions(member: Member, paths: StudyPaths, dataset: Dataset) -> 
     arrays = _kept(member, paths, ("val", "indices"))
     rows = np.asarray(arrays["indices"], np.int64)
     if rows.max() >= len(dataset.train_labels):
-        raise CheckpointError(
-            f"members must have predicted images of this data set, but {member.name} belongs to others; name the data "
-            "set that the study was run on."
-        )
+        raise foreign("images of this data set", member.name)
     labels = np.asarray(dataset.train_labels[rows], np.int64)
     name = outside_path(paths, member.weights_sha256).name
     return Predictions(np.asarray(arrays["val"], np.float32), labels, rows, name)

@@ -16,7 +16,16 @@ from sweeps.ensemble.members import Member, refuse_cleaned, remedy, shown
 from sweeps.paths import StudyPaths
 from sweeps.study.snapshots import probs_name
 
-__all__ = ["Predictions", "are_indices", "are_probs", "load_predictions", "load_seen", "load_val_probs"]
+__all__ = [
+    "Predictions",
+    "are_indices",
+    "are_labelled",
+    "are_probs",
+    "foreign",
+    "load_predictions",
+    "load_seen",
+    "load_val_probs",
+]
 
 _CLASSES = 10
 
@@ -56,10 +65,7 @@ def load_val_probs(member: Member, paths: StudyPaths, labels: Ints) -> Floats:
     """
     probs, stored = load_predictions(member, paths)
     if stored.shape != labels.shape or not np.array_equal(stored, labels):
-        raise CheckpointError(
-            f"members must have predicted this study's {len(labels)} validation images, but "
-            f"{shown(_predictions(member, paths))} belongs to others; name the data set that the study was run on."
-        )
+        raise foreign(f"this study's {len(labels)} validation images", shown(_predictions(member, paths)))
     return probs
 
 
@@ -97,10 +103,7 @@ def load_seen(member: Member, paths: StudyPaths, assumed: NDArray[np.int64] | No
     if indices is None:
         indices = np.arange(len(labels), dtype=np.int64) if assumed is None else assumed
         if len(indices) != len(labels):
-            raise CheckpointError(
-                f"members must have predicted this study's {len(indices)} validation images, but {name} belongs to "
-                "others; name the data set that the study was run on."
-            )
+            raise foreign(f"this study's {len(indices)} validation images", name)
     return Predictions(probs, labels, indices, name, is_assumed)
 
 
@@ -121,7 +124,7 @@ def _read(member: Member, paths: StudyPaths) -> tuple[Floats, Ints, NDArray[np.i
         raise CheckpointError(
             f"a file of predictions must be a whole .npz, but {name} is damaged ({reason}); {remedy(member, path)}."
         ) from error
-    if stored.ndim != 1 or stored.dtype.kind not in "iu" or not len(stored) or not are_probs(probs, len(stored)):
+    if not are_labelled(probs, stored):
         raise CheckpointError(
             f"predictions must be {_CLASSES} probabilities an image, but {name} holds others; {remedy(member, path)}."
         )
@@ -134,6 +137,24 @@ def _read(member: Member, paths: StudyPaths) -> tuple[Floats, Ints, NDArray[np.i
 
 def _predictions(member: Member, paths: StudyPaths) -> Path:
     return member.folder(paths) / ("val_probs.npz" if member.epoch is None else probs_name(member.epoch))
+
+
+def foreign(wanted: str, shown: str) -> CheckpointError:
+    """Returns what is raised where predictions are for other images than the `wanted` ones.
+
+    Args:
+        wanted: which they must be for: "images of this data set".
+        shown: what holds them, as it is named to people.
+    """
+    return CheckpointError(
+        f"members must have predicted {wanted}, but {shown} belongs to others; name the data set that the study was "
+        "run on."
+    )
+
+
+def are_labelled(probs: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Says whether arrays hold labels, one at least, and ten probabilities for each."""
+    return labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) > 0 and are_probs(probs, len(labels))
 
 
 def are_probs(probs: NDArray[Any], count: int) -> bool:

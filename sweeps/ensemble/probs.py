@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mnistnn.files import atomic_write
 from mnistnn.npz import read_arrays
 from mnistnn.types import Floats, Ints, UInt8s
 from sweeps.ensemble.evidence import Evidence
-from sweeps.ensemble.predictions import are_indices, are_probs
+from sweeps.ensemble.predictions import are_indices, are_labelled, are_probs
 
 __all__ = ["PROBS", "Kept", "load_kept", "load_test_probs", "save_probs"]
 
@@ -91,12 +92,10 @@ def load_kept(path: Path, *, ensemble: str, data: str) -> Kept | None:
         ensemble: the digest of the ensemble that must have predicted it.
         data: the digest of the data set that it must be of.
     """
+    arrays = _owned(path, ensemble, data, ("val", "val_labels", "val_indices", "test", "test_labels", _SEEN, _MEMBERS))
     try:
-        arrays = read_arrays(path)
-        if (str(arrays["ensemble"]), str(arrays["data"])) != (ensemble, data):
-            return None
         val, labels, test, test_labels = (arrays[name] for name in ("val", "val_labels", "test", "test_labels"))
-    except (OSError, ValueError, KeyError):
+    except KeyError:
         return None
     if not (_are_answers(val, labels) and _are_answers(test, test_labels)):
         return None
@@ -124,9 +123,7 @@ def _evidence(
 
 def _are_answers(probs: NDArray[Any], labels: NDArray[Any]) -> bool:
     """Says whether an array holds probabilities for images with these labels, of which there is at least one."""
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or not are_probs(probs, len(labels)):
-        return False
-    return bool(labels.min() >= 0 and labels.max() < probs.shape[1])
+    return are_labelled(probs, labels) and bool(labels.min() >= 0 and labels.max() < probs.shape[1])
 
 
 def load_test_probs(path: Path, *, ensemble: str, data: str, count: int) -> Floats | None:
@@ -140,11 +137,15 @@ def load_test_probs(path: Path, *, ensemble: str, data: str, count: int) -> Floa
 
     Shape: → (count, 10) float32
     """
+    probs = _owned(path, ensemble, data, ("test",)).get("test")
+    return np.asarray(probs, np.float32) if probs is not None and are_probs(probs, count) else None
+
+
+def _owned(path: Path, ensemble: str, data: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Reads those arrays that there are; none if the file is absent, damaged, or of another ensemble or data set."""
     try:
-        arrays = read_arrays(path, ("ensemble", "data", "test"))
-        owners, probs = tuple(str(arrays[name]) for name in ("ensemble", "data")), arrays["test"]
-    except (OSError, ValueError, KeyError):  # all mean: predict again
-        return None
-    if owners != (ensemble, data) or not are_probs(probs, count):
-        return None
-    return np.asarray(probs, np.float32)
+        arrays = read_arrays(path, ("ensemble", "data", *names))
+        is_own = (str(arrays["ensemble"]), str(arrays["data"])) == (ensemble, data)
+    except (OSError, ValueError, KeyError):
+        return {}
+    return arrays if is_own else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ __all__ = ["counted", "evaluate"]
 
 def evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> EnsembleReport:
     """Scores members and ensemble. This opens the test images, now that nothing is left to choose.
+
+    What a record has of the choice beside these scores, an older one gets too: `build_ensemble` puts it in.
 
     Args:
         chosen: the ensemble, and what it was chosen by.
@@ -49,7 +51,7 @@ def evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> En
     alone = [evidence.member(index) for index in range(len(ensemble.members))]
     # The best member gets a temperature too, or the gain in loss would be the ensemble's temperature's.
     own = fit_temperature(*alone[0])
-    members = (
+    members = tuple(
         Scored(member, weight, Scores(score(*on_val), score(test.labels, on_test)))
         for member, weight, on_val, on_test in zip(ensemble.members, ensemble.weights, alone, test_probs, strict=True)
     )
@@ -58,7 +60,7 @@ def evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> En
         method=chosen.method,
         considered=chosen.considered,
         finished=chosen.finished,
-        members=counted(members, evidence),
+        members=members,
         scores=Scores(score(labels, val), score(test.labels, ours)),
         val_gain=_gain(alone[0][0], val[evidence.seen[0]], tempered(alone[0][1], own)),
         test_gain=_gain(test.labels, ours, tempered(test_probs[0], own)),
@@ -79,7 +81,7 @@ def evaluate(chosen: Choice, dataset: Dataset, folder: Path, ledger: Path) -> En
     )
 
 
-def counted(members: Iterable[Scored], evidence: Evidence) -> tuple[Scored, ...]:
+def counted(members: Sequence[Scored], evidence: Evidence) -> tuple[Scored, ...]:
     """Returns members with the number of images that each of them was judged by, which old records do not have."""
     counts = evidence.seen.sum(axis=1)
     return tuple(replace(each, images=int(count)) for each, count in zip(members, counts, strict=True))

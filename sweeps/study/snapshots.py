@@ -46,7 +46,7 @@ def probs_name(epoch: int) -> str:
     return f"snapshot-{epoch:02d}.probs.npz"
 
 
-def is_due(trainer: Trainer, inherited: int = 0) -> bool:
+def is_due(trainer: Trainer, inherited: int) -> bool:
     """Says whether a cycle has ended with the last epoch, and another one follows.
 
     What the last cycle comes to is the trial itself. A training that is not validated has nothing to choose by.
