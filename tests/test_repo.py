@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from sweeps.config import load_study
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,11 +211,7 @@ def test_this_interpreter_would_do(tmp_path: Path) -> None:
 @pytest.fixture
 def setup_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The set-up script as a module, with an environment of its own."""
-    spec = importlib.util.spec_from_file_location("setup_script", ROOT / "tools" / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(ROOT / "tools" / "setup.py")
     (tmp_path / "bin").mkdir()
     monkeypatch.setattr(module, "VENV", tmp_path)
     monkeypatch.setattr(module, "PYTHON", tmp_path / "bin" / "python")

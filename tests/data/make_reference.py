@@ -268,8 +268,10 @@ class Residual(Net):
         modules = dict(self.named_children())
 
         def step(number: int, x: torch.Tensor) -> torch.Tensor:
-            y = modules[f"conv2d_{number}"](x)
-            return modules[f"batch_norm_{number}"](y) if f"batch_norm_{number}" in modules else y  # type: ignore[no-any-return]
+            x = modules[f"conv2d_{number}"](x)
+            if (norm := f"batch_norm_{number}") in modules:
+                x = modules[norm](x)
+            return x
 
         first = torch.relu(step(1, images[:, None] / 255))
         middle = first[:, :, 2:-2, 2:-2] if self.valid else first
@@ -277,7 +279,8 @@ class Residual(Net):
         first = torch.relu(step(4, nn.functional.max_pool2d(x, 2)))
         middle = first[:, :, 1:-1:2, 1:-1:2] if self.valid else first[:, :, ::2, ::2]
         x = torch.relu(step(5, first) + middle)
-        return self.dense_1(to_maps(x).flatten(1))  # type: ignore[no-any-return]
+        logits: torch.Tensor = self.dense_1(to_maps(x).flatten(1))
+        return logits
 
 
 def ten_steps(net: Net, after: Callable[[Net], object]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -21,18 +20,10 @@ from sweeps.ensemble.members import Member
 from sweeps.ensemble.methods import MethodScore
 from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.paths import Paths
+from tests.scripts import load_script
 from tests.sweeps.command import ROOT, Home
 
 SCRIPT = ROOT / "docs" / "record.py"
-
-
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("docs_record", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def record(home: Home, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -135,7 +126,7 @@ def tried(part: str, digest: str) -> dict[str, Any]:
 def test_trials_are_shown_with_what_they_were_ranked_by() -> None:
     row = {"trial": 3, "state": "COMPLETE", "network": "a|b", "val_loss": 0.12345, "objective": None, "epochs": 2}
     frame = pandas.DataFrame([row, row | {"trial": 1, "objective": 0.5}])
-    assert script().table(frame).splitlines() == [
+    assert load_script(SCRIPT).table(frame).splitlines() == [
         "| trial | state | network | objective | val_loss | epochs |",
         "|---|---|---|---|---|---|",
         r"| #003 | COMPLETE | a\|b |  | 0.1235 | 2 |",
@@ -165,7 +156,7 @@ def test_without_an_ensemble_there_is_nothing_to_record(home: Home) -> None:
 def test_the_sweep_is_told_with_what_was_set_over_its_file(home: Home, overrides: list[str], said: str) -> None:
     file = home.root / "studies" / "smoke.toml"
     run = load_study(file, root=home.root, overrides=overrides)
-    assert script().sweep_command("smoke", run, file, home.root) == [said]
+    assert load_script(SCRIPT).sweep_command("smoke", run, file, home.root) == [said]
 
 
 def test_what_no_option_can_say_is_told_as_a_file(home: Home) -> None:
@@ -173,7 +164,7 @@ def test_what_no_option_can_say_is_told_as_a_file(home: Home) -> None:
     run = load_study(file, root=home.root)
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("[fixed]\n", "[fixed]\nlabel_smoothing = 0.1\n"), encoding="utf-8")
-    comment, line = script().sweep_command("smoke", run, file, home.root)
+    comment, line = load_script(SCRIPT).sweep_command("smoke", run, file, home.root)
     assert comment.startswith("# smoke.toml: ")
     assert line == "make sweep STUDY=smoke.toml"
 
@@ -192,9 +183,9 @@ def test_the_file_is_the_commit_s(tmp_path: Path) -> None:
     git("commit", "-q", "-m", "x")
     commit = git("rev-parse", "HEAD")
     file.write_text("now\n", encoding="utf-8")
-    assert script().text_then(file, commit, tmp_path) == "then\n"
-    assert script().text_then(file, "unknown", tmp_path) == "now\n"
-    assert script().text_then(file, commit, tmp_path / "studies") == "then\n"
+    assert load_script(SCRIPT).text_then(file, commit, tmp_path) == "then\n"
+    assert load_script(SCRIPT).text_then(file, "unknown", tmp_path) == "now\n"
+    assert load_script(SCRIPT).text_then(file, commit, tmp_path / "studies") == "then\n"
 
 
 def test_an_ensemble_of_its_own_call_is_told_with_it(swept: Home, tmp_path: Path) -> None:
@@ -205,7 +196,8 @@ def test_an_ensemble_of_its_own_call_is_told_with_it(swept: Home, tmp_path: Path
     built = load_report(Paths(swept.root).study("smoke"))
 
     def told(report: EnsembleReport) -> list[str]:
-        return script().ensemble_command("smoke", run, report, file, swept.root)  # type: ignore[no-any-return]
+        command: list[str] = load_script(SCRIPT).ensemble_command("smoke", run, report, file, swept.root)
+        return command
 
     plain = replace(built, considered=min(run.ensemble.top, built.finished), methods=(), method="mean")
     assert told(plain) == []

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mnistnn.registry import augmentation
+from tests.scripts import load_script
 
 SCRIPT = Path(__file__).resolve().parents[3] / "docs" / "augmentations.py"
 
 
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("augmentations_sheet", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_augmentation_has_its_rows_and_all_of_them_one() -> None:
-    titles = [title.partition("\n")[0] for title, _ in script().rows()]
+    titles = [title.partition("\n")[0] for title, _ in load_script(SCRIPT).rows()]
     assert set(titles) == {"as they are", *augmentation.names(), "all together"}
     assert titles.count("elastic") == 2  # both ends of its smoothness, at its largest amount
     assert titles.count("rotation") == 1  # at no degrees it is the image
 
 
 def test_the_sheet_is_drawn_from_real_digits() -> None:
-    module = script()
+    module = load_script(SCRIPT)
     images = module.digits()
     assert images.shape == (len(module.DIGITS), 28, 28)
     figure = module.draw(images)

@@ -119,6 +119,13 @@ class Stage:
         claimed.lock.release()
         return self.study._storage.get_trial(claimed.trial._trial_id)
 
+    def cut_off(self, trial: FrozenTrial, *, epochs: int, epoch_s: float) -> None:
+        """Lets a trial wait after so many epochs, as one does whose time is up."""
+        storage, identifier = self.study._storage, trial._trial_id
+        storage.set_trial_intermediate_value(identifier, epochs, 0.1)
+        storage.set_trial_user_attr(identifier, "epoch_s", epoch_s)
+        storage.set_trial_state_values(identifier, TrialState.WAITING)
+
     def end(self, trial: FrozenTrial, state: TrialState = TrialState.COMPLETE, epoch_s: float | None = None) -> None:
         if epoch_s is not None:
             self.study._storage.set_trial_user_attr(trial._trial_id, "epoch_s", epoch_s)
@@ -197,9 +204,7 @@ def test_how_long_members_take_is_learnt_from_members(late: Stage) -> None:
 def test_one_that_waits_goes_on_before_a_new_one_begins(late: Stage) -> None:
     member = late.claim(100.0)
     assert member is not None
-    late.study._storage.set_trial_intermediate_value(member._trial_id, 7, 0.1)
-    late.study._storage.set_trial_user_attr(member._trial_id, "epoch_s", 9.0)
-    late.study._storage.set_trial_state_values(member._trial_id, TrialState.WAITING)
+    late.cut_off(member, epochs=7, epoch_s=9.0)
     again = late.claim(290.0)
     assert again is not None
     assert again.number == member.number
@@ -230,9 +235,7 @@ def test_a_short_member_is_of_the_quickest_architecture(late: Stage) -> None:
 def test_one_that_waits_and_would_not_end_gives_way_to_a_short_one_that_does(late: Stage) -> None:
     member = late.claim(100.0)
     assert member is not None
-    late.study._storage.set_trial_intermediate_value(member._trial_id, 1, 0.1)
-    late.study._storage.set_trial_user_attr(member._trial_id, "epoch_s", 9.0)
-    late.study._storage.set_trial_state_values(member._trial_id, TrialState.WAITING)
+    late.cut_off(member, epochs=1, epoch_s=9.0)
     short = late.claim(50.0)
     assert short is not None
     assert (short.number, final_of(short)["epochs"]) == (member.number + 1, 5)
