@@ -5,18 +5,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from mnistnn.losses import SoftmaxCrossEntropy
+from mnistnn.metrics import calibrated_loss
 from mnistnn.network import Network
-from mnistnn.types import Images, Ints
+from mnistnn.types import Floats, Images, Ints
 
 if TYPE_CHECKING:
     import pandas
 
     from mnistnn.training import Trainer
 
-__all__ = ["EpochMetrics", "evaluate", "follow", "history_frame", "metric_names"]
+__all__ = [
+    "MONITORS",
+    "VALIDATED",
+    "EpochMetrics",
+    "evaluate",
+    "follow",
+    "history_frame",
+    "metric_names",
+    "validation_figures",
+]
+
+#: By what epochs can be judged, and whether more of it is better.
+MONITORS: Final = {"val_loss": False, "val_accuracy": True, "val_calibrated_loss": False}
+
+#: What of an epoch's metrics comes of its validation.
+VALIDATED: Final = (
+    "val_loss",
+    "val_accuracy",
+    "shifted_val_loss",
+    "shifted_val_accuracy",
+    "val_calibrated_loss",
+    "shifted_val_calibrated_loss",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +49,9 @@ class EpochMetrics:
     """What is known after an epoch. Losses are cross-entropies without label smoothing; accuracies lie in 0 to 1.
 
     The training figures are means over the epoch's batches as they were trained on: augmented, with dropout, while
-    the weights moved. `val_loss` and `val_accuracy` are None where the epoch was not validated; `shifted_val_loss` and
-    `shifted_val_accuracy` also where there are no shifted images to validate on.
+    the weights moved. The others are None where the epoch was not validated: those on `shifted` images also where
+    there are none, and the `calibrated` losses, after the temperature that lowers each most, where nothing is judged
+    by them.
     """
 
     epoch: int
@@ -38,13 +64,14 @@ class EpochMetrics:
     learning_rate: float
     shifted_val_loss: float | None = None
     shifted_val_accuracy: float | None = None
+    val_calibrated_loss: float | None = None
+    shifted_val_calibrated_loss: float | None = None
 
     def value(self, metric: str) -> float | None:
         """Returns what the epoch is judged by, None if it was not validated.
 
         Args:
-            metric: "val_loss" or "val_accuracy"; where the epoch was validated on shifted images too, it is the mean
-                of both.
+            metric: one of `MONITORS`; where the epoch was validated on shifted images too, it is the mean of both.
         """
         plain: float | None = getattr(self, metric)
         shifted: float | None = getattr(self, f"shifted_{metric}")
@@ -52,29 +79,50 @@ class EpochMetrics:
 
 
 def metric_names(history: Iterable[EpochMetrics]) -> list[str]:
-    """Returns the names of the metrics of a history; those on shifted images only where there are any."""
+    """Returns the names of the metrics of a history; those that not every training has only where there are any."""
     known = list(history)
-    names = (field.name for field in fields(EpochMetrics))
     return [
-        name
-        for name in names
-        if not name.startswith("shifted_") or any(getattr(metrics, name) is not None for metrics in known)
+        field.name
+        for field in fields(EpochMetrics)
+        if field.default is not None or any(getattr(metrics, field.name) is not None for metrics in known)
     ]
 
 
-def evaluate(network: Network, images: Images, labels: Ints) -> tuple[float, float]:
+def evaluate(network: Network, images: Images, labels: Ints, logits: Floats | None = None) -> tuple[float, float]:
     """Returns the mean cross-entropy and the accuracy, batch by batch, from logits.
 
+    Args:
+        network: what is evaluated.
+        images: the images.
+        labels: their classes.
+        logits: where the network's outputs are put, if they are wanted.
+
     Shape:
-        images: (N, 28, 28) in pixel units; labels: (N,)
+        images: (N, 28, 28) in pixel units; labels: (N,); logits: (N, classes)
     """
     loss = SoftmaxCrossEntropy(network.classes, network.batch_size, dtype=network.arena.dtype)
     total, correct = 0.0, 0
     for start in range(0, len(images), network.batch_size):
         rows = slice(start, start + network.batch_size)
-        total += loss.forward(network.forward(images[rows]), labels[rows]) * len(labels[rows])
+        outputs = network.forward(images[rows])
+        if logits is not None:
+            logits[rows] = outputs
+        total += loss.forward(outputs, labels[rows]) * len(labels[rows])
         correct += loss.correct
     return total / len(images), correct / len(images)
+
+
+def validation_figures(network: Network, images: Images, labels: Ints, monitor: str) -> dict[str, Any]:
+    """Returns what `evaluate` finds, by the names that an epoch's metrics have, and the figure of `monitor`.
+
+    Shape:
+        images: (N, 28, 28) in pixel units; labels: (N,)
+    """
+    if monitor != "val_calibrated_loss":
+        return dict(zip(("val_loss", "val_accuracy"), evaluate(network, images, labels), strict=True))
+    logits = np.empty((len(images), network.classes), network.arena.dtype)
+    loss, accuracy = evaluate(network, images, labels, logits)
+    return {"val_loss": loss, "val_accuracy": accuracy, monitor: calibrated_loss(labels, logits)}
 
 
 def follow(

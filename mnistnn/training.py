@@ -17,7 +17,7 @@ from mnistnn.averaging import MovingAverage
 from mnistnn.data.batches import Batches
 from mnistnn.data.dataset import Split
 from mnistnn.domains import FloatRange, IntRange
-from mnistnn.epochs import EpochMetrics, evaluate, follow, history_frame
+from mnistnn.epochs import MONITORS, EpochMetrics, evaluate, follow, history_frame, validation_figures
 from mnistnn.errors import Diverged, SpecError, Stopped, nearest
 from mnistnn.losses import SoftmaxCrossEntropy
 from mnistnn.network import IMAGE_SHAPE, Network, Snapshot, child_seed
@@ -91,7 +91,8 @@ class Trainer:
         train: the images to learn from.
         validation: the images to choose the best epoch by, if any.
         seed: of the shuffling and the augmentation.
-        monitor: "val_loss" or "val_accuracy": by which the best epoch is chosen.
+        monitor: the best epoch is chosen by it: "val_loss", "val_accuracy", or "val_calibrated_loss", the loss after
+            the temperature that lowers it most, as smoothed labels spoil the plain one.
         shifted: the validation images again, each a little aside. They are validated on too, and the best epoch is
             chosen by the mean of both.
 
@@ -125,8 +126,8 @@ class Trainer:
                 f"a network must hold a batch of the training, but its batch_size={network.batch_size} is below "
                 f"{spec.batch_size}; build it for as many, or train in smaller batches."
             )
-        if monitor not in ("val_loss", "val_accuracy"):
-            raise SpecError(f"`monitor` must be val_loss or val_accuracy, but got {monitor!r}.")
+        if monitor not in MONITORS:
+            raise SpecError(f"`monitor` must be one of {', '.join(MONITORS)}, but got {monitor!r}.")
         for split in (train, validation):
             if split is not None and (largest := int(split.labels.max())) >= network.classes:
                 raise SpecError(
@@ -289,12 +290,13 @@ class Trainer:
         number, spec = trained.epoch, self.spec
         if self._validation is None or (number % spec.validate_every and number != spec.epochs):
             return trained
+        images, labels = self._validation
         with self.averaged() as network:
-            loss, accuracy = evaluate(network, *self._validation)
-            metrics = replace(trained, val_loss=loss, val_accuracy=accuracy)
+            figures = validation_figures(network, images, labels, self._monitor)
             if self._shifted is not None:
-                loss, accuracy = evaluate(network, self._shifted, self._validation[1])
-                metrics = replace(metrics, shifted_val_loss=loss, shifted_val_accuracy=accuracy)
+                found = validation_figures(network, self._shifted, labels, self._monitor)
+                figures |= {f"shifted_{name}": value for name, value in found.items()}
+            metrics = replace(trained, **figures)
             if not math.isfinite(loss := metrics.value("val_loss") or 0.0):
                 raise Diverged(f"the validation loss is {loss} after epoch {number}")
             if self._is_best(metrics):
@@ -306,4 +308,4 @@ class Trainer:
         if self.best_metrics is None:
             return True
         value, known = (each.value(self._monitor) or 0.0 for each in (metrics, self.best_metrics))
-        return value < known if self._monitor == "val_loss" else value > known
+        return value > known if MONITORS[self._monitor] else value < known

@@ -24,6 +24,7 @@ from sweeps.config.sections import (
     Hyperband,
     Limits,
     Median,
+    Metric,
     NoPruner,
     Pruner,
     Sampler,
@@ -94,8 +95,8 @@ class StudyConfig(Section):
         return None if self.final is None else self.final.seconds_of(self.budget.time_s)
 
     @property
-    def metric(self) -> Literal["val_loss", "val_accuracy"]:
-        """What a trial is judged by: "val_loss" or "val_accuracy"."""
+    def metric(self) -> Metric:
+        """What a trial is judged by."""
         return self.study.metric
 
     @property

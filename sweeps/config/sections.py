@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mnistnn.epochs import MONITORS
 from sweeps.config.duration import parse_duration, parse_part, part_s
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Hyperband",
     "Limits",
     "Median",
+    "Metric",
     "NoPruner",
     "Pruner",
     "Sampler",
@@ -27,7 +29,10 @@ __all__ = [
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 """Names become folders and addresses: nothing in them may mean anything to either."""
 
-DIRECTIONS = {"val_loss": "minimize", "val_accuracy": "maximize"}
+Metric: TypeAlias = Literal["val_loss", "val_accuracy", "val_calibrated_loss"]
+"""What trials are judged by: of their best epochs, on the validation images."""
+
+DIRECTIONS = {name: "maximize" if is_more_better else "minimize" for name, is_more_better in MONITORS.items()}
 """Which way each metric gets better."""
 
 
@@ -64,7 +69,7 @@ class Study(Section):
     """
 
     name: str = Field(pattern=NAME_PATTERN)
-    metric: Literal["val_loss", "val_accuracy"] = "val_loss"
+    metric: Metric = "val_loss"
     direction: Literal["minimize", "maximize"]
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     baselines: list[str] = []

@@ -9,51 +9,16 @@ from typing import Final
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from mnistnn.metrics import calibrated_loss
 from mnistnn.npz import read_arrays
-from mnistnn.types import Floats, Ints
 from sweeps.paths import StudyPaths
 from sweeps.study.lineage import is_final, is_repeat
 from sweeps.study.storage import origin_of
 
-__all__ = ["Finalists", "calibrated_loss"]
+__all__ = ["Finalists"]
 
 #: So many of the best trials are looked at more closely; calibration does not lift one from behind all of them.
 _MOST: Final = 100
-#: Between logits divided by 20 and multiplied by 20 lies whatever a trained net needs.
-_SHARPEST: Final = math.log(20.0)
-_STEPS: Final = 30
-
-
-def calibrated_loss(labels: Ints, probs: Floats) -> float:
-    """Returns the least cross-entropy that these outputs have under any temperature.
-
-    A net trained with smoothed labels is less sure than it could be, and its plain loss says so; what it gives to an
-    average of nets is not touched by that. The loss is convex in the inverse of the temperature, so Newton's method
-    finds the least one, and needs no SciPy, which a worker does without. Source: Guo, Pleiss, Sun and Weinberger 2017.
-
-    Shape:
-        labels: (N,); probs: (N, classes)
-    """
-    rows = np.arange(len(labels))
-    logits = np.log(np.maximum(probs, np.finfo(np.float32).tiny), dtype=np.float64)  # (N, classes)
-    logits -= logits.max(axis=1, keepdims=True)
-    right = logits[rows, labels].mean()
-    power = 1.0
-    for _ in range(_STEPS):
-        shares = np.exp(power * logits)
-        shares /= shares.sum(axis=1, keepdims=True)
-        means = (shares * logits).sum(axis=1)  # (N,)
-        slope = means.mean() - right
-        bend = ((shares * logits**2).sum(axis=1) - means**2).mean()
-        if not bend > 0:  # all outputs are one and the same, or beyond what a float can tell
-            break
-        # No farther than by half or twice at once: far from the least, the parabola says little.
-        step = float(np.clip(power - slope / bend, power / 2, power * 2))
-        step = float(np.clip(step, math.exp(-_SHARPEST), math.exp(_SHARPEST)))
-        if abs(step - power) <= 1e-6 * power:
-            break
-        power = step
-    return float(np.log(np.exp(power * logits).sum(axis=1)).mean() - power * right)
 
 
 class Finalists:
@@ -90,7 +55,8 @@ class Finalists:
             plain, loss = float(trial.user_attrs["val_loss"]), _recorded(trial)
             try:
                 arrays = read_arrays(self._paths.trial(number) / "val_probs.npz", ("probs", "labels"))
-                loss *= calibrated_loss(arrays["labels"], arrays["probs"]) / plain
+                log_probs = np.log(np.maximum(arrays["probs"], np.finfo(np.float32).tiny), dtype=np.float64)
+                loss *= calibrated_loss(arrays["labels"], log_probs) / plain
             except (OSError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
                 pass  # they were cleaned away, or are damaged: what the trial recorded counts
             self._losses[number] = loss

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from mnistnn.data.dataset import Dataset, Split
+from mnistnn.epochs import validation_figures
 from mnistnn.errors import Diverged
-from mnistnn.training import EpochMetrics, Trainer, evaluate
+from mnistnn.training import EpochMetrics, Trainer
 from sweeps.study.lineage import AnyTrial, fold_of
 
 __all__ = ["images_of", "inputs_of", "judge"]
@@ -21,21 +22,22 @@ def images_of(trial: AnyTrial, dataset: Dataset) -> tuple[Split, Split] | None:
     return None if fold is None else dataset.fold(*fold)
 
 
-def judge(trainer: Trainer, left_out: Split) -> EpochMetrics:
+def judge(trainer: Trainer, left_out: Split, metric: str) -> EpochMetrics:
     """Returns the last epoch's metrics with those of the images that were left out, which are looked at only now.
 
     Args:
         trainer: at its end; its network has the weights to keep from here on.
         left_out: the images.
+        metric: what the study judges by.
 
     Raises:
         Diverged: the loss is not a finite number.
     """
     trainer.restore_best()
-    loss, accuracy = evaluate(trainer.network, *left_out.take())
-    if not math.isfinite(loss):
+    figures = validation_figures(trainer.network, *left_out.take(), metric)
+    if not math.isfinite(loss := figures["val_loss"]):
         raise Diverged(f"the loss on the images that were left out is {loss}")
-    return replace(trainer.history[-1], val_loss=loss, val_accuracy=accuracy)
+    return replace(trainer.history[-1], **figures)
 
 
 def inputs_of(inputs: Sequence[Mapping[str, Any]], images: tuple[Split, Split]) -> list[dict[str, Any]]:

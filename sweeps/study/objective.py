@@ -135,7 +135,7 @@ class _Attempt:
         try:
             self._train(trainer, recipe)
             if self._is_member:
-                self._judged = judge(trainer, self._images[1])
+                self._judged = judge(trainer, self._images[1], self._bench.config.metric)
         except Diverged as error:
             return self._prune(trainer, f"diverged: {error}")
         except optuna.TrialPruned as error:
@@ -210,6 +210,8 @@ class _Attempt:
             "learning_rate": metrics.learning_rate,
             "shifted_val_loss": metrics.shifted_val_loss,
             "shifted_val_accuracy": metrics.shifted_val_accuracy,
+            "val_calibrated_loss": metrics.val_calibrated_loss,
+            "shifted_val_calibrated_loss": metrics.shifted_val_calibrated_loss,
         }
         self._log.epoch(metrics.epoch, known)  # which passes over what it knows
         value = self._value(metrics)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mnistnn.checkpoint import save_model
 from mnistnn.data.dataset import Split
-from mnistnn.epochs import metric_names
+from mnistnn.epochs import VALIDATED, metric_names
 from mnistnn.files import atomic_write
 from mnistnn.machine import peak_mb
 from mnistnn.recipe import Recipe
@@ -77,13 +77,10 @@ def end_results(
     results |= known
     attributes = results | {"params": trainer.network.param_count, "macs": trainer.network.macs}
     if best is not None and best.val_loss is not None and best.val_accuracy is not None:
-        judged = {"val_loss": best.val_loss, "val_accuracy": best.val_accuracy}
-        if best.shifted_val_loss is not None and best.shifted_val_accuracy is not None:
-            judged |= {
-                "shifted_val_loss": best.shifted_val_loss,
-                "shifted_val_accuracy": best.shifted_val_accuracy,
-                OBJECTIVE: best.value(metric) or 0.0,
-            }
+        figures = {name: getattr(best, name) for name in VALIDATED}
+        judged = {name: float(value) for name, value in figures.items() if value is not None}
+        if len(judged) > 2:  # by more than the loss and the accuracy
+            judged[OBJECTIVE] = best.value(metric) or 0.0
         attributes |= {"best_epoch": best.epoch} | judged
         results |= {"best_epoch": best.epoch} | {f"best_{name}": value for name, value in judged.items()}
     return attributes, results

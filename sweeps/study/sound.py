@@ -8,6 +8,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
+from mnistnn.epochs import VALIDATED
 from sweeps.errors import StudyError
 
 __all__ = ["check_trials"]
@@ -16,8 +17,8 @@ _NUMBER = (int, float)
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("label", "reason", "role", "preset", "weights_sha256"), str),
     **dict.fromkeys(("origin", "epochs_run", "best_epoch", "params", "macs", "failures", "losses", "progress"), int),
-    **dict.fromkeys(("shifted_val_loss", "shifted_val_accuracy", "objective"), _NUMBER),
-    **dict.fromkeys(("val_loss", "val_accuracy", "seconds", "peak_mb", "epoch_s", "epoch_s_estimate"), _NUMBER),
+    **dict.fromkeys((*VALIDATED, "objective"), _NUMBER),
+    **dict.fromkeys(("seconds", "peak_mb", "epoch_s", "epoch_s_estimate"), _NUMBER),
     **dict.fromkeys(("last_train_loss", "last_train_accuracy", "last_val_loss", "last_val_accuracy"), _NUMBER),
     **dict.fromkeys(("start_saturated", "start_overflow", "start_largest"), _NUMBER),
     **dict.fromkeys(("overrides", "imported", "extends", "repeats", "arm", "final", "snapshots"), dict),

@@ -12,9 +12,9 @@ from mnistnn.types import UInt8s
 from sweeps.config import StudyConfig
 from sweeps.study.lineage import AnyTrial, is_final
 
-__all__ = ["OBJECTIVE", "reported", "shifted_images"]
+__all__ = ["OBJECTIVE", "has_objective", "reported", "shifted_images"]
 
-#: What a trial was judged by, where that is the mean of two figures: in its attributes, and in its record.
+#: What a trial was judged by, where that is neither its loss nor its accuracy alone: in its attributes, and its record.
 OBJECTIVE: Final = "objective"
 
 # Parts this draw from those of the trials, whose numbers stand in this place.
@@ -22,15 +22,23 @@ _SHIFTED: Final = 0x51F7ED51
 _BLOCK: Final = 1000  # images at a time
 
 
+def has_objective(config: StudyConfig) -> bool:
+    """Says whether trials are judged by another figure than their loss or accuracy on the validation images.
+
+    It may be a mean over plain and shifted images, or a loss after a temperature.
+    """
+    return bool(config.validation_shift) or config.metric == "val_calibrated_loss"
+
+
 def reported(config: StudyConfig, trial: AnyTrial | None = None) -> str:
-    """Returns the name of what a trial reports to its study after each epoch: its metric, or the mean of two.
+    """Returns the name of what a trial reports to its study after each epoch: its metric, or its objective.
 
     A member of the final stage is judged once, at its end; until then it reports how well it knows the images that it
     learns from, so that it is known how far it is.
     """
     if trial is not None and is_final(trial):
-        return config.metric.replace("val_", "train_")
-    return OBJECTIVE if config.validation_shift else config.metric
+        return "train_accuracy" if config.metric == "val_accuracy" else "train_loss"
+    return OBJECTIVE if has_objective(config) else config.metric
 
 
 def shifted_images(validation: Split, shift: int, study_seed: int) -> UInt8s | None:

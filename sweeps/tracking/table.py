@@ -66,7 +66,7 @@ def view_tags(
         params: the params that differ from trial to trial, in the order of the table's columns.
         axes: those of them that every trial has, for parallel coordinates.
         by_accuracy: whether the best has the highest accuracy, and not the lowest loss.
-        by_objective: whether trials are judged by the mean of that on plain and on shifted images.
+        by_objective: whether trials are judged by another figure than those two, their objective.
     """
     best = _OBJECTIVE if by_objective else _ACCURACY if by_accuracy else _LOSS
     columns = [f"metrics.`{name}`" for name in ((_OBJECTIVE, *_METRICS) if by_objective else _METRICS)]

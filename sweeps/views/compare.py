@@ -31,11 +31,12 @@ _WIDTH = 80
 _VALUE = 30  # the widest value that stands beside another one
 _MOST_EPOCHS = 15  # of a table of curves; of more, some are left out
 _LINE = 25  # the longest line of bars
-_TITLES = {"val_loss": "val loss", "val_accuracy": "val accuracy"}
+_TITLES = {"val_loss": "val loss", "val_accuracy": "val accuracy", "val_calibrated_loss": "calibrated"}
 # What trials are shown by, in this order: the user attribute, its title, its layout.
 _FIGURES = (
     ("val_loss", "val loss", "{:.4f}"),
     ("val_accuracy", "val accuracy, %", "{:.2f}"),
+    ("val_calibrated_loss", "calibrated loss", "{:.4f}"),
     ("best_epoch", "best epoch", "{}"),
     ("epochs_run", "epochs", "{}"),
     ("seconds", "seconds", "{:.1f}"),
@@ -146,7 +147,7 @@ class Comparison:
 
     def _curves(self) -> Iterator[str]:
         """Yields the curves, as a table of some epochs and as lines of bars of all."""
-        known = {name: [side.curves[name] for side in self.sides] for name in _TITLES}
+        known = {name: [side.curves.get(name, {}) for side in self.sides] for name in _TITLES}
         shown = {name: curves for name, curves in known.items() if any(curves)}
         epochs = sorted({epoch for curves in shown.values() for curve in curves for epoch in curve})
         if not epochs:

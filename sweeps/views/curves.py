@@ -22,7 +22,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def curve_of(trial: FrozenTrial, folder: Path, metric: str) -> dict[str, Curve]:
-    """Returns a trial's `val_loss` and `val_accuracy` by epoch, as far as they are known.
+    """Returns a trial's `val_loss` and `val_accuracy`, and what it is judged by, by epoch, as far as they are known.
 
     Args:
         trial: the trial.
@@ -30,7 +30,8 @@ def curve_of(trial: FrozenTrial, folder: Path, metric: str) -> dict[str, Curve]:
         metric: of what the trial reports to its study, which is all that is known of one that runs. Where the study
             has a `validation_shift`, that is the mean over both kinds of images.
     """
-    curves: dict[str, Curve] = {"val_loss": {}, "val_accuracy": {}}
+    names = dict.fromkeys(("val_loss", "val_accuracy", metric))
+    curves: dict[str, Curve] = {name: {} for name in names}
     try:
         with open_plain(folder / "history.csv") as file:
             for row in csv.DictReader(file.read(_LARGEST_FILE).decode().splitlines()):
@@ -38,7 +39,7 @@ def curve_of(trial: FrozenTrial, folder: Path, metric: str) -> dict[str, Curve]:
                     if row[name]:
                         curve[int(row["epoch"])] = float(row[name])
     except (OSError, ValueError, KeyError, TypeError, csv.Error):  # missing or damaged: the storage knows one curve
-        curves = {"val_loss": {}, "val_accuracy": {}}
+        curves = {name: {} for name in names}
     if not any(curves.values()) and not is_final(trial):  # whose images nobody looks at before its end
         curves[metric] = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
     return curves

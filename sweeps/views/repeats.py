@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from sweeps.config.sections import DIRECTIONS
 from sweeps.ensemble.difference import Contrast, holm, mean_difference, mean_interval
 from sweeps.ensemble.evaluate import Interval
 from sweeps.ensemble.report import in_columns
@@ -21,7 +22,11 @@ from sweeps.study.repeat import repeats_of
 __all__ = ["FIGURES", "Group", "Pair", "Repeats", "compare_repeats"]
 
 #: What is compared, and how it is shown: its title, its factor, its digits.
-FIGURES = {"val_loss": ("val loss", 1.0, 4), "val_accuracy": ("val accuracy, %", 100.0, 2)}
+FIGURES = {
+    "val_loss": ("val loss", 1.0, 4),
+    "val_accuracy": ("val accuracy, %", 100.0, 2),
+    "val_calibrated_loss": ("calibrated loss", 1.0, 4),
+}
 _WIDTH = 80
 _LABEL = 28
 _SIGNIFICANT = 0.05
@@ -109,11 +114,12 @@ class Repeats:
         lines = [
             f"study {self.study}: {count} trial{'s' if count > 1 else ''}, each repeated by {self.seeds} other seeds"
         ]
-        for name in FIGURES:
+        for name in _names(self.metric):
             lines += ["", *in_columns([_titles(name), *(self._row(group, name) for group in self.groups)], left=(0, 1))]
         if self.pairs:
-            rows = [_pair_row(pair) for pair in self.pairs]
-            lines += ["", *in_columns([("difference", "val loss", "p", "val accuracy, points", "p"), *rows], left=(0,))]
+            titles = (FIGURES[name][0].replace("%", "points") for name in _names(self.metric))
+            head = ("difference", *(cell for title in titles for cell in (title, "p")))
+            lines += ["", *in_columns([head, *(_pair_row(pair) for pair in self.pairs)], left=(0,))]
         return "\n".join([*lines, "", *self._words()])
 
     def _row(self, group: Group, name: str) -> tuple[str, ...]:
@@ -166,7 +172,7 @@ class Repeats:
         name, unit = title.partition(",")[0], " points" if factor == 100 else ""
         gap = fmean(gaps)
         where = "below" if gap < 0 else "above"
-        lucky = (gap < 0) == (self.metric == "val_loss")
+        lucky = (gap < 0) == (DIRECTIONS[self.metric] == "minimize")
         moral = ", as that of picked trials tends to" if lucky else ", so picking did not flatter them"
         whose = f"The {len(gaps)} originals'" if len(gaps) > 1 else "The original's"
         how_far = f"{'on average ' if len(gaps) > 1 else ''}{factor * abs(gap):.{digits}f}{unit} {where}"
@@ -186,14 +192,14 @@ def compare_repeats(study: optuna.Study, numbers: Sequence[int], seeds: int) -> 
         seeds: how many repeats each was to have: those by the seeds 1 to `seeds`.
     """
     metric = config_of(study).metric
-    sign = -1.0 if metric == "val_accuracy" else 1.0
-    groups = [_group(study, number, seeds) for number in numbers]
+    sign = -1.0 if DIRECTIONS[metric] == "maximize" else 1.0
+    names = _names(metric)
+    groups = [_group(study, number, seeds, names) for number in numbers]
     groups.sort(key=lambda group: (metric not in group.means, sign * fmean(group.values[metric] or [0.0])))
     able = [group for group in groups if metric in group.means]
     couples = list(itertools.combinations(able, 2))
     contrasts = {
-        name: [mean_difference(first.values[name], second.values[name]) for first, second in couples]
-        for name in FIGURES
+        name: [mean_difference(first.values[name], second.values[name]) for first, second in couples] for name in names
     }
     corrected = {name: holm([each.p_value for each in found]) for name, found in contrasts.items()}
     pairs = [
@@ -208,16 +214,21 @@ def compare_repeats(study: optuna.Study, numbers: Sequence[int], seeds: int) -> 
     return Repeats(study=study.study_name, metric=metric, seeds=seeds, groups=groups, pairs=pairs)
 
 
-def _group(study: optuna.Study, number: int, seeds: int) -> Group:
+def _names(metric: str) -> list[str]:
+    """Returns what a study's trials are compared by: the loss that it judges by or else the plain one, and accuracy."""
+    return ["val_loss" if metric == "val_accuracy" else metric, "val_accuracy"]
+
+
+def _group(study: optuna.Study, number: int, seeds: int, names: Sequence[str]) -> Group:
     base = find_trial(study, number)
     known = {seed: trial for seed, trial in repeats_of(study, number).items() if seed <= seeds}
     complete = {seed: trial for seed, trial in known.items() if trial.state == TrialState.COMPLETE}
     diverged = sum(trial.state == TrialState.PRUNED for trial in known.values())
-    values = {name: [float(trial.user_attrs[name]) for trial in complete.values()] for name in FIGURES}
+    values = {name: [float(trial.user_attrs[name]) for trial in complete.values()] for name in names}
     return Group(
         trial=number,
         network=str(base.user_attrs.get("label", "")),
-        original={name: float(base.user_attrs[name]) for name in FIGURES if name in base.user_attrs},
+        original={name: float(base.user_attrs[name]) for name in names if name in base.user_attrs},
         trials={seed: int(trial.user_attrs.get("origin", trial.number)) for seed, trial in complete.items()},
         values=values,
         means={name: mean for name, each in values.items() if (mean := mean_interval(each)) is not None},
@@ -232,8 +243,9 @@ def _titles(name: str) -> tuple[str, ...]:
 
 def _pair_row(pair: Pair) -> tuple[str, ...]:
     cells = []
-    for name, (_, factor, digits) in FIGURES.items():
-        found = pair.contrasts[name].difference
+    for name, contrast in pair.contrasts.items():
+        _, factor, digits = FIGURES[name]
+        found = contrast.difference
         estimate, low, high = (f"{factor * each:+.{digits}f}" for each in (found.estimate, found.low, found.high))
         cells += [f"{estimate} [{low}, {high}]", p_text(pair.p_values[name])]
     return (f"{_name(pair.first)} - {_name(pair.second)}", *cells)

@@ -99,7 +99,7 @@ def trials_frame(study: optuna.Study) -> pandas.DataFrame:
     trials.sort(key=rank)
     parameters = sorted({name for trial in trials for name in trial.params})
     clash = {name for name in parameters if name in _RESULTS.values()}
-    # Which only a study that judges by the mean of two figures has.
+    # Which only a study has that judges by another figure than the loss or the accuracy.
     results = [name for name in _RESULTS.values() if name != OBJECTIVE or any(name in t.user_attrs for t in trials)]
     rows = [_row(trial, clash) for trial in trials]
     columns = ["trial", "state", "from", *results, *(_column(name, clash) for name in parameters)]

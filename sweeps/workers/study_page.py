@@ -12,6 +12,7 @@ from sweeps.study.budget import Tally
 from sweeps.study.columns import searched_columns
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
+from sweeps.study.validation import has_objective
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.notes import reading, views
 from sweeps.tracking.table import view_tags
@@ -26,7 +27,7 @@ def page_views(config: StudyConfig) -> dict[str, str]:
         columns.searched,
         columns.axes,
         by_accuracy=config.metric == "val_accuracy",
-        by_objective=bool(config.validation_shift),
+        by_objective=has_objective(config),
     )
 
 

@@ -22,7 +22,7 @@ from mnistnn.layers.dense import DenseSpec
 from mnistnn.layers.flatten import FlattenSpec
 from mnistnn.layers.input import InputSpec
 from mnistnn.layers.relu import ReLUSpec
-from mnistnn.metrics import accuracy, cross_entropy
+from mnistnn.metrics import accuracy, calibrated_loss, cross_entropy
 from mnistnn.network import Network, NetworkSpec
 from mnistnn.optimizers.adam import Adam
 from mnistnn.optimizers.sgd import SGD
@@ -112,6 +112,22 @@ def test_the_best_may_be_chosen_by_accuracy(parts: Parts) -> None:
     list(trainer.fit())
     values = [metrics.val_accuracy or 0 for metrics in trainer.history]
     assert trainer.best_epoch == int(np.argmax(values)) + 1  # the first of equals
+
+
+def test_the_best_may_be_chosen_by_the_loss_after_a_temperature(parts: Parts) -> None:
+    images, labels = parts[1].take()
+    spec = TrainingSpec(epochs=5, batch_size=50, optimizer=Adam(learning_rate=0.03), label_smoothing=0.3)
+    trainer = Trainer(Network(TINY), spec, *parts, monitor="val_calibrated_loss", shifted=np.roll(images, 4, axis=2))
+    for metrics in trainer.fit():
+        log_probs = np.log(trainer.network.predict_proba(images).astype(np.float64))
+        assert metrics.val_calibrated_loss == pytest.approx(calibrated_loss(labels, log_probs), rel=1e-4)
+        assert (metrics.val_loss, metrics.val_accuracy) == evaluate(trainer.network, images, labels)
+        assert (metrics.val_calibrated_loss or 0.0) < (metrics.val_loss or 0.0)
+        both = metrics.val_calibrated_loss, metrics.shifted_val_calibrated_loss
+        assert metrics.value("val_calibrated_loss") == sum(each or 0.0 for each in both) / 2
+    values = [metrics.value("val_calibrated_loss") or 0.0 for metrics in trainer.history]
+    assert trainer.best_epoch == 1 + int(np.argmin(values))
+    assert list(history_frame(trainer.history).columns)[-2:] == ["val_calibrated_loss", "shifted_val_calibrated_loss"]
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
@@ -310,7 +326,7 @@ def test_labels_that_the_net_has_no_output_for_are_refused(parts: Parts) -> None
 
 
 def test_the_best_cannot_be_chosen_by_what_is_not_known(parts: Parts) -> None:
-    with pytest.raises(SpecError, match="val_loss or val_accuracy, but got 'loss'"):
+    with pytest.raises(SpecError, match="val_loss, val_accuracy, val_calibrated_loss, but got 'loss'"):
         Trainer(Network(TINY), TrainingSpec(), *parts, monitor="loss")
 
 

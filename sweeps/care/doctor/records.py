@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from mnistnn.epochs import VALIDATED
 from mnistnn.errors import InputError
 from mnistnn.files import atomic_write, sha256_bytes
 from sweeps.care.doctor.scene import METRICS, Scene
@@ -39,13 +40,10 @@ _FILES = ("weights.npz", "recipe.json", "val_probs.npz", "history.csv", "traceba
 _EPOCHS = {  # of history.csv, by the names that the events have
     "train_loss": "train_loss",
     "train_accuracy": "train_accuracy",
-    "val_loss": "val_loss",
-    "val_accuracy": "val_accuracy",
     "seconds": "epoch_seconds",
     "images_per_s": "images_per_s",
     "learning_rate": "learning_rate",
-    "shifted_val_loss": "shifted_val_loss",
-    "shifted_val_accuracy": "shifted_val_accuracy",
+    **{name: name for name in VALIDATED},
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mnistnn.epochs import VALIDATED
 from sweeps.care.doctor.told import Told, read_told
 from sweeps.config import StudyConfig
 from sweeps.errors import ConfigError, TrackingError
@@ -29,10 +30,7 @@ __all__ = ["METRICS", "Scene", "is_number"]
 METRICS = {
     "epochs_run": "epochs_run",
     "best_epoch": "best_epoch",
-    "best_val_loss": "val_loss",
-    "best_val_accuracy": "val_accuracy",
-    "best_shifted_val_loss": "shifted_val_loss",
-    "best_shifted_val_accuracy": "shifted_val_accuracy",
+    **{f"best_{name}": name for name in VALIDATED},
     "best_objective": OBJECTIVE,
 }
 

@@ -127,7 +127,7 @@ def _train(record: Record, dataset: Dataset, folder: Path, progress: bool) -> _O
                 if metrics.epoch >= record.epochs + record.has_diverged:  # that was within the next epoch
                     break
             if record.fold is not None:
-                judge(trainer, validation)
+                judge(trainer, validation, record.monitor)
         except Diverged as error:
             diverged = f"{DIVERGED}{error}"
         digest = None

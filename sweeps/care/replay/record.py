@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mnistnn.checkpoint import check_checkpoint, read_header
+from mnistnn.epochs import VALIDATED
 from mnistnn.errors import CheckpointError, InputError
 from mnistnn.files import sha256_file
 from mnistnn.npz import open_plain
@@ -43,15 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["COMPARED", "DIVERGED", "Point", "Record", "read_record", "state_of"]
 
 #: What of an epoch must come out again: all but its time.
-COMPARED = (
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "shifted_val_loss",
-    "shifted_val_accuracy",
-)
+COMPARED = ("train_loss", "train_accuracy", "learning_rate", *VALIDATED)
 #: Begins the reason of a trial whose loss stopped being a number.
 DIVERGED = "diverged: "
 

@@ -32,6 +32,11 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+_METRICS = {
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "val_calibrated_loss": "calibrated validation loss",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ class StudyFacts:
     @property
     def metric_label(self) -> str:
         """The metric in words."""
-        words = {"val_loss": "validation loss", "val_accuracy": "validation accuracy"}.get(self.metric, self.metric)
+        words = _METRICS.get(self.metric, self.metric)
         return f"{words}, plain and shifted" if self.shifted else words
 
 

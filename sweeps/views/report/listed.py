@@ -33,7 +33,7 @@ class TrialFacts:
         reason: why it was pruned, or failed.
         attempts: how often it was begun.
         values: all its choices, by the names that a table shows.
-        objective: what it was judged by, where that is a mean over plain and shifted images.
+        objective: what it was judged by, where that is neither its loss nor its accuracy alone.
     """
 
     number: int

@@ -17,7 +17,7 @@ from sweeps.study.lineage import REPEATS, total_epochs
 from sweeps.study.lookup import values_of
 from sweeps.study.space import Space
 from sweeps.study.storage import origin_of
-from sweeps.study.validation import OBJECTIVE
+from sweeps.study.validation import OBJECTIVE, has_objective
 from sweeps.views.pictures.facts import STATES
 from sweeps.views.report.facts import Effort
 from sweeps.views.report.figures import SeedNoise, SeedRow
@@ -52,7 +52,7 @@ def read_trials(attempts: Sequence[FrozenTrial], config: StudyConfig) -> list[Tr
 
     def rank(trial: TrialFacts) -> tuple[int, float, int]:
         value = trial.val_accuracy if config.metric == "val_accuracy" else trial.val_loss
-        if config.validation_shift:
+        if has_objective(config):
             value = trial.objective
         return _ORDER.index(trial.state), math.inf if value is None else sign * value, trial.number
 

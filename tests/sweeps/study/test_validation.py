@@ -1,4 +1,4 @@
-"""The key `study.validation_shift`: trials that are judged on shifted images too."""
+"""The key `study.validation_shift`: trials that are judged on shifted images too; or by a loss after a temperature."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from mnistnn.checkpoint import load_model
 from mnistnn.data import Dataset, Split
+from mnistnn.metrics import calibrated_loss
 from mnistnn.training import evaluate
 from sweeps.care.doctor.records import end_metrics
 from sweeps.errors import ConfigError
@@ -68,12 +69,12 @@ def test_it_may_not_change_once_there_are_trials_and_is_nothing_where_it_is_0() 
             small_config(study__validation_shift=value)
 
 
-@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy", "val_calibrated_loss"])
 def test_a_trial_is_judged_by_the_mean_and_records_both(tmp_path: Path, tiny: Tiny, metric: str) -> None:
     lab = Lab(tmp_path, tiny, study__validation_shift=3, study__metric=metric)
     assert lab.run() == TrialState.COMPLETE
     trial = lab.study.trials[0]
-    best = min if metric == "val_loss" else max
+    best = max if metric == "val_accuracy" else min
     known = trial.user_attrs
     assert trial.value == known["objective"] == best(trial.intermediate_values.values())
     assert trial.value == (known[metric] + known[f"shifted_{metric}"]) / 2
@@ -142,6 +143,26 @@ def test_it_is_replayed_to_the_same_curve_and_weights(tmp_path: Path, tiny: Tiny
     lab.file("events.jsonl").unlink()
     lab.file("history.csv").unlink()
     assert lab.replay().is_same  # what the storage knows is the mean
+
+
+def test_a_loss_after_a_temperature_is_an_objective_of_its_own(tmp_path: Path, tiny: Tiny) -> None:
+    lab = Lab(tmp_path, tiny, study__metric="val_calibrated_loss", fixed={"blocks": 1, "kernel": 3, "batch_size": 50})
+    assert lab.run() == TrialState.COMPLETE
+    trial = lab.study.trials[0]
+    arrays = np.load(lab.file("val_probs.npz"))
+    expected = calibrated_loss(arrays["labels"], np.log(arrays["probs"].astype(np.float64)))
+    assert trial.value == pytest.approx(expected, rel=1e-4)
+    assert trial.value == trial.user_attrs["objective"] == trial.user_attrs["val_calibrated_loss"]
+    assert trial.value < trial.user_attrs["val_loss"]
+    (end,) = lab.events("end")
+    assert {name: end["metrics"][name] for name in end_metrics(trial)} == end_metrics(trial)
+    assert end["metrics"]["best_val_calibrated_loss"] == trial.value
+    assert trials_frame(lab.study)["objective"].tolist() == [trial.value]
+    assert gather(lab.study).metric_label == "calibrated validation loss"
+    page = render_page(gather_facts(lab.study, lab.paths, tmp_path))
+    assert "calibrated validation loss" in page
+    assert "moved by up to" not in page
+    assert lab.replay().is_same
 
 
 def test_a_study_that_judges_otherwise_takes_no_trials_over(tmp_path: Path, tiny: Any) -> None:

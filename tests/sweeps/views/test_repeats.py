@@ -26,6 +26,8 @@ def study_of(losses: Mapping[float, Sequence[float | None]], metric: str = "val_
 
     def add(loss: float | None, **attributes: Any) -> None:
         known = {} if loss is None else {"val_loss": loss, "val_accuracy": 1 - loss}
+        if loss is not None and metric == "val_calibrated_loss":
+            known = {"val_loss": 1 - loss, "val_accuracy": 1 - loss, metric: loss}
         state = TrialState.PRUNED if loss is None else TrialState.COMPLETE
         value = None if loss is None else known[metric]
         study.add_trial(create_trial(state=state, value=value, user_attrs={"label": "conv 8"} | known | attributes))
@@ -78,6 +80,15 @@ def test_by_accuracy_the_highest_is_first_and_optimism_lies_above() -> None:
     assert [group.trial for group in found.groups] == [0, 1, 2]
     text = " ".join(str(found).split())
     assert "The 3 originals' val accuracy lies on average 1.27 points above the mean of their repeats, as that" in text
+
+
+def test_by_the_loss_after_a_temperature_that_is_what_is_compared() -> None:
+    found = compare_repeats(study_of(APART, "val_calibrated_loss"), [2, 1, 0], 5)
+    assert [group.trial for group in found.groups] == [0, 1, 2]
+    assert max(map(len, str(found).splitlines())) <= 80
+    text = " ".join(str(found).split())
+    assert "calibrated loss lies on average 0.0127 below the mean of their repeats, as that of picked" in text
+    assert "val loss" not in text
 
 
 def test_what_diverged_or_is_missing_is_said_and_one_repeat_has_no_interval() -> None:
