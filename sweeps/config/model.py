@@ -7,31 +7,25 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError, field_validator, model_validator
 
-from mnistnn.errors import nearest
-from mnistnn.presets import PRESETS
 from sweeps.config.arms import Ablation, parse_arms
-from sweeps.config.duration import clock
 from sweeps.config.fault import Fault, shown
+from sweeps.config.rules import check_rules
 from sweeps.config.search import SearchSpace, parse_search
 from sweeps.config.sections import (
-    DIRECTIONS,
     Budget,
     Ensemble,
     Final,
-    Hyperband,
     Limits,
     Median,
     Metric,
-    NoPruner,
     Pruner,
     Sampler,
     Section,
     Study,
-    SuccessiveHalving,
 )
+from sweeps.config.wording import fault_of
 from sweeps.errors import ConfigError
 
 __all__ = ["StudyConfig", "build"]
@@ -185,78 +179,9 @@ def build(tables: Mapping[str, Any]) -> StudyConfig:
     try:
         config = StudyConfig.model_validate(tables)
     except ValidationError as error:
-        raise _fault(error, tables) from None
-    _check_arms(config)
-    if config.budget.trials is None and config.budget.time_s is None and not config.arms:
-        raise Fault(("budget",), 'must say when the study ends, but has neither trials nor time; add time = "5m".')
-    _check_final(config)
-    if config.name == "train":
-        raise Fault(("study", "name"), "must not be 'train': sweeps-train is where `train` tracks its nets; rename it.")
-    if config.direction != DIRECTIONS[config.metric]:
-        rule = (
-            f"must be {DIRECTIONS[config.metric]!r} for {config.metric!r}, but got {config.direction!r}; leave it out."
-        )
-        raise Fault(("study", "direction"), rule)
-    for name in config.baselines:
-        if name not in PRESETS:
-            raise Fault(("study", "baselines"), f"must be presets, but got {shown(name)}; {nearest(name, PRESETS)}")
-    if len(set(config.baselines)) < len(config.baselines):
-        raise Fault(("study", "baselines"), f"must name each once, but got {shown(config.baselines)}; take one out.")
-    space = config.search_space()
-    if config.sampler.type == "grid":
-        space.check_enumerated()
+        raise fault_of(error, tables, StudyConfig) from None
+    check_rules(config)
     return config
-
-
-def _check_arms(config: StudyConfig) -> None:
-    """Checks what goes with arms, and that nothing says they are there where they are not.
-
-    Raises:
-        Fault: something does not go with them.
-    """
-    sampler, pruner = ("sampler", "type"), ("pruner", "type")
-    if not config.arms:
-        if config.sampler.type == "arms":
-            raise Fault(sampler, 'must be another one without [arms], but got "arms"; add arms, or leave it out.')
-        return
-    if config.search:
-        rule = "must not stand beside [arms], each of which has one value of everything; move it to [fixed] or an arm."
-        raise Fault(("search", next(iter(config.search))), rule)
-    for path, only, given in ((sampler, "arms", config.sampler.type), (pruner, "none", config.pruner.type)):
-        if given != only:
-            raise Fault(path, f'must be "{only}" beside [arms], but got {shown(given)}; leave it out.')
-    if config.baselines:
-        rule = f"must be none beside [arms], but got {shown(config.baselines)}; make an arm of each."
-        raise Fault(("study", "baselines"), rule)
-    if config.final is not None:
-        raise Fault(("final",), "must not stand beside [arms], which are compared at their ends; leave it out.")
-    if config.budget.trials is not None:
-        rule = f"must not stand beside [arms], but got {config.budget.trials}; arms.seeds says how many there are."
-        raise Fault(("budget", "trials"), rule)
-    config.ablation()
-
-
-def _check_final(config: StudyConfig) -> None:
-    """Sees that it is clear when the final stage begins, and when it ends.
-
-    Raises:
-        Fault: it is not.
-    """
-    final, budget_s = config.final, config.budget.time_s
-    if final is None:
-        return
-    if budget_s is None and final.time is not None:
-        rule = "must be a part of budget.time, but there is none; add that, or say final.members instead."
-        raise Fault(("final", "time"), rule)
-    if budget_s is None and final.members is None:
-        rule = "must say how many members the final stage has, as budget.time does not end it; add members = 10."
-        raise Fault(("final",), rule)
-    if budget_s is not None and final.time is None:
-        rule = "must say what part of budget.time is left for the final stage, but has no time; add it, like time = "
-        raise Fault(("final",), f'{rule}"50%".')
-    if budget_s is not None and (final_s := final.seconds_of(budget_s) or 0.0) >= budget_s:
-        rule = f"must be less than budget.time, of which it is a part, but got {clock(final_s)} of "
-        raise Fault(("final", "time"), f'{rule}{clock(budget_s)}; take less, or a share of it, like "50%".')
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -269,59 +194,6 @@ def _is_deeper(value: Any, levels: int) -> bool:
             for inner in (outer.values() if isinstance(outer, Mapping) else outer)
         ]
     return bool(level)
-
-
-def _fault(error: ValidationError, tables: Mapping[str, Any]) -> Fault:
-    """Returns the one thing to say of all that pydantic found: an unknown key first, for it may explain the rest."""
-    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")[0]
-    path = [str(part) for part in details["loc"]]
-    if len(path) > 1 and path[0] == "pruner":
-        del path[1]  # pydantic puts the tag of the union in between
-    if details["type"] == "extra_forbidden":
-        table = _model_at(path[:-1], tables)
-        known = [field.alias or name for name, field in table.model_fields.items()]
-        return Fault(path, f"is not a key of a study; {nearest(path[-1], known)}")
-    if details["type"] == "missing":
-        return Fault(path, "must be given, but is not there; add it.")
-    return Fault(path, _rule(details))
-
-
-def _rule(details: ErrorDetails) -> str:
-    context = details.get("ctx", {})
-    if isinstance(reason := context.get("error"), ConfigError):
-        return f"does not hold: {reason}"
-    given = details["input"]
-    if details["type"] == "union_tag_invalid":
-        known = [name.strip("' ") for name in str(context["expected_tags"]).split(",")]
-        tag = given.get("type") if isinstance(given, dict) else given
-        return f"has an unknown type {shown(tag)}; {nearest(str(tag), known)}"
-    if details["type"] == "string_pattern_mismatch":
-        return f"must be letters, digits, - and _, at most 100, the first no sign, but got {shown(given)}; rename it."
-    if details["type"] == "literal_error":
-        known = [name.strip("' ") for name in str(context["expected"]).replace(" or ", ", ").split(",")]
-        return f"must be known, but {shown(given)} is not; {nearest(str(given), known)}"
-    if details["type"] in ("model_type", "dict_type"):
-        return f"must be a table, but got {shown(given)}; write it as [{'.'.join(map(str, details['loc']))}]."
-    return f"{details['msg'].replace('Input should', 'must')}, but got {shown(given)}; correct it."
-
-
-def _model_at(path: list[str], tables: Mapping[str, Any]) -> type[BaseModel]:
-    if not path:
-        return StudyConfig
-    if path[0] == "pruner":
-        models: dict[str, type[BaseModel]] = {
-            "median": Median,
-            "successive_halving": SuccessiveHalving,
-            "hyperband": Hyperband,
-            "none": NoPruner,
-        }
-        return models[str(tables["pruner"].get("type", "median"))]
-    model = StudyConfig.model_fields[path[0]].annotation
-    if path[0] == "final":  # which may be left out
-        model = Final
-    assert isinstance(model, type)  # for mypy: only pruner is another union
-    assert issubclass(model, BaseModel)
-    return model
 
 
 def _space_part(tables: Mapping[str, Any]) -> dict[str, Any]:
