@@ -221,7 +221,7 @@ def test_a_final_stages_share_is_of_whatever_time_the_budget_has(tmp_path: Path)
 def test_the_contest_takes_any_budget() -> None:
     for minutes in (10, 30, 115):
         config = load_study("contest", root=ROOT, overrides=[f"budget.time={minutes}m"])
-        assert config.final_s == pytest.approx(0.7 * 60 * minutes)
+        assert config.final_s == pytest.approx(0.75 * 60 * minutes)
 
 
 def test_a_final_stage_may_change_once_a_study_has_trials() -> None:
