@@ -81,10 +81,6 @@ def _spread(values: pandas.Series) -> str:
 
 
 def _text(value: object) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool | np.bool_)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
