@@ -135,6 +135,9 @@ def evaluate(
         CheckpointError: a member's weights are missing or damaged.
     """
     found: list[GroupFigures] = []
+    few = ensemble  # of whose members, where they were trained on most of the images, one or two answer for each
+    if report.carried is not None and not subjects.seen.all():
+        few = replace(ensemble, temperature=report.carried.single)
 
     def add(figures: GroupFigures) -> None:
         found.append(figures)
@@ -143,7 +146,7 @@ def evaluate(
     # One network's BLAS has one thread, and most of its work leaves the interpreter free for another's.
     with ThreadPoolExecutor(usable_cores()) as pool:
         for group in groups:
-            add(_group(group, ensemble, subjects, pool))
+            add(_group(group, few, subjects, pool))
         if digits:
             add(_digits(ensemble))
     return Robustness(

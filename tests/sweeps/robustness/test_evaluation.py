@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mnistnn.types import Floats, UInt8s
+from sweeps.ensemble.carried import Carried
 from sweeps.ensemble.evaluate import share_interval
 from sweeps.ensemble.members import Member
 from sweeps.robustness.evaluation import Subjects, evaluate
@@ -42,7 +43,9 @@ class ReadsColumns:
             yield probs
 
 
-REPORT: Any = SimpleNamespace(title="ensemble of dots", digest="e" * 64, data={"name": "dots", "digest": "d" * 64})
+REPORT: Any = SimpleNamespace(
+    title="ensemble of dots", digest="e" * 64, data={"name": "dots", "digest": "d" * 64}, carried=None
+)
 
 
 def members(*off: int) -> tuple[Member, ...]:
@@ -115,6 +118,20 @@ def test_members_answer_only_for_what_they_were_not_trained_on() -> None:
     # The one that is off decides the first ten, where it counts more; of them the digit 9 is right nevertheless.
     assert clean.ensemble.accuracy.estimate == (10 + 1) / 20
     assert "For each image answer only those members" in as_text(found)
+
+
+def test_single_answers_have_the_temperature_of_single_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = np.zeros((2, 20), bool)
+    seen[0, ::2] = seen[1, 1::2] = True
+    subjects = dots()
+    apart = Subjects("out-of-fold", subjects.images, subjects.labels, seen)
+    together = Subjects("test", subjects.images, subjects.labels, np.ones((2, 20), bool))
+    ensemble = ReadsColumns(members(0, 0), (0.5, 0.5), temperature=0.5)
+    monkeypatch.setattr(REPORT, "carried", Carried(single=1.0, ratio=0.5, trials=2))
+    losses = {one.part: tried(ensemble, one, groups=GROUPS[:1]).groups[0].ensemble.loss for one in (apart, together)}
+    assert losses["out-of-fold"] == pytest.approx(-np.log(SURE), rel=1e-4)
+    sharper = SURE**2 / (SURE**2 + 9 * WRONG**2)
+    assert losses["test"] == pytest.approx(-np.log(sharper), rel=1e-4)
 
 
 def test_a_member_that_was_trained_on_all_of_the_images_has_no_figure(tmp_path: Path) -> None:
