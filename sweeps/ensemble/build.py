@@ -67,7 +67,7 @@ def build_ensemble(
     opened, once; an ensemble that was built before is not scored again. All is saved under `studies/NAME/ensemble/`.
 
     Args:
-        config: the study.
+        config: the study. What it says of the ensemble counts; all else is as the study was last run.
         root: the project's folder.
         dataset: what the study was run on.
         top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
@@ -95,12 +95,13 @@ def build_ensemble(
     """
     method = check_method(method or config.ensemble.method)
     paths = Paths(root).study(config.name)
+    sources = [
+        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url) for each in (config, *others)
+    ]
+    config = sources[0].config
     chosen = _choose(
-        config,
-        paths,
+        sources,
         dataset,
-        storage_url,
-        others,
         {
             "top": top,
             "method": method,
@@ -151,30 +152,22 @@ def build_ensemble(
         lock.release()
 
 
-def _choose(
-    config: StudyConfig,
-    paths: StudyPaths,
-    dataset: Dataset,
-    storage_url: str | None,
-    others: Sequence[StudyConfig],
-    asked: Mapping[str, Any],
-) -> Choice:
-    first, *more = (
-        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url) for each in (config, *others)
-    )
-    chosen = choose(first.study, config, paths, dataset=dataset, compare=True, others=more, **asked)
+def _choose(sources: Sequence[Source], dataset: Dataset, asked: Mapping[str, Any]) -> Choice:
+    first, *more = sources
+    chosen = choose(first.study, first.config, first.paths, dataset=dataset, compare=True, others=more, **asked)
     for member in chosen.ensemble.members:
         if not member.outside:
-            load_network(member, paths)  # what is damaged shall be found before the test images are opened
+            load_network(member, first.paths)  # what is damaged shall be found before the test images are opened
     return chosen
 
 
 def _source(config: StudyConfig, paths: StudyPaths, dataset: Dataset, storage_url: str | None) -> Source:
-    """Returns a study that members come from.
+    """Returns a study that members come from, by the seed and all else that it was last run with.
 
     Raises:
         StudyError: it was run on other data.
     """
+    from sweeps.study.lookup import config_of
     from sweeps.study.storage import load_study
 
     study = load_study(config.name, storage_url, paths)
@@ -184,7 +177,7 @@ def _source(config: StudyConfig, paths: StudyPaths, dataset: Dataset, storage_ur
             f"study {config.name!r} must be evaluated on the data it was run on (digest {seen[:12]}), but got other "
             f"data ({dataset.digest[:12]}); name the same --data-dir."
         )
-    return Source(study, config, paths)
+    return Source(study, config_of(study).model_copy(update={"ensemble": config.ensemble}), paths)
 
 
 def _known(folder: Path, ensemble: Ensemble, dataset: Dataset) -> EnsembleReport | None:

@@ -196,7 +196,8 @@ def test_an_unwritable_folder_is_one_line(home: Home, sample: Dataset) -> None:
 
 
 def test_it_is_tracked_registered_and_nothing_doubles(home: Home, sample: Dataset, blank_store: Path) -> None:
-    first = _build(home, sample)
+    edited = home.config.study.model_copy(update={"seed": 99})  # since the study was run
+    first = _build(replace(home, config=home.config.model_copy(update={"study": edited})), sample)
     assert first.untracked is None
     assert first.model == "sweeps-smoke, version 1"
     assert "registered as sweeps-smoke, version 1" in as_text(first)
@@ -210,6 +211,7 @@ def test_it_is_tracked_registered_and_nothing_doubles(home: Home, sample: Datase
     run = mlflow.get_run(first.run_id)
     assert (run.info.run_name, run.info.status) == ("ensemble of 2 · mean", "FINISHED")
     assert run.data.tags["role"] == "ensemble"
+    assert (run.data.tags["seed"], run.data.tags["config_hash"]) == (str(home.config.seed), home.config.hash)
     assert run.data.tags["test_openings"] == "1"
     assert run.data.tags["member_runs"] == ", ".join(each.member.run_id for each in first.members)
     assert {each.member.run_id for each in first.members} < {run.info.run_id for run in runs}
