@@ -1,4 +1,4 @@
-"""Writes the whole record of a study's run into docs/results/: `make record STUDY=contest`.
+"""Writes the whole record of a study's run into docs/results/, and all its runs' page: `make record STUDY=contest`.
 
 The study must have its ensemble; its robustness is told as far as it was measured. Nothing is trained or opened here,
 and nothing is read from the study's file of today: what is written is what the study keeps of itself, so that runs by
@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -25,29 +23,27 @@ import pandas
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from docs.commands import commands
+from docs.summary import facts_of, write_facts, write_summary
 from mnistnn.errors import InputError
 from mnistnn.files import atomic_write
 from sweeps.config import StudyConfig
-from sweeps.config.duration import clock, duration_code
-from sweeps.config.file import find_study, load_study, parse_value
-from sweeps.config.toml import to_toml
+from sweeps.config.duration import clock
+from sweeps.config.file import find_study, load_study
 from sweeps.ensemble.evaluate import Score, share_interval
-from sweeps.ensemble.methods import best_method
 from sweeps.ensemble.record import EnsembleReport, load_report
-from sweeps.errors import ConfigError
+from sweeps.ensemble.report import copy_file
 from sweeps.paths import Paths, StudyPaths, project_root
 from sweeps.robustness.record import Robustness, read_robustness
 from sweeps.tracking.events import TrialLog
-from sweeps.views.robustness import option_of
 
 _DIGITS = {"objective": 4, "val_loss": 4, "val_accuracy": 4, "seconds": 1}
 #: Of a table of trials, what the Markdown shows; the CSV beside it has every column.
 SHOWN = ["trial", "state", "from", "network", *_DIGITS, "epochs", "params", "reason"]
-_PYTHON = ".venv/bin/python -m sweeps"
 
 
 def main() -> None:
-    """Writes NAME-seedN.md and NAME-seedN-trials.csv."""
+    """Writes NAME-seedN.md with its trials, its picture and its figures beside it, and NAME.md on all runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", metavar="FOLDER")
@@ -62,6 +58,7 @@ def main() -> None:
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
     told = asked("report", str(file))
+    whole_s = until_ensemble(report, paths)
     run = as_run(told["origins"]["toml"], study)
     tried = robustness(paths, report)
     trials = pandas.DataFrame(asked("trials", str(file))).convert_dtypes()  # counts stay counts where a trial has none
@@ -72,12 +69,12 @@ def main() -> None:
     parts = [
         f"# Study {study}, seed {run.seed}",
         f"{told['verdict'][0]} {told['verdict'][1]}",
-        effort(told, report, paths, chosen.machine),
+        effort(told, report, whole_s, chosen.machine),
         f"```\n{commands(told, run, report, [found for found, _ in tried], file, root)}\n```",
         "## Figures",
         figures(report),
         shifted((paths.ensemble / "report.md").read_text(encoding="utf-8")),
-        *(shifted(page) for _, page in tried),
+        *(part for each, page in tried for part in changed(each, page, paths, chosen.output, name)),
         "## Every trial",
         f"Parameters and digests are in [{name}-trials.csv]({name}-trials.csv). Trial n draws all that is random in it "
         f"from the seed {run.seed} and n.",
@@ -87,7 +84,10 @@ def main() -> None:
     ]
     with atomic_write(chosen.output / f"{name}.md", "w") as page_file:
         page_file.write("\n\n".join(parts) + "\n")
+    facts = facts_of(told, run, report, [found for found, _ in tried], whole_s, chosen.machine)
+    write_facts(chosen.output / f"{name}.json", facts)
     print(chosen.output / f"{name}.md")
+    print(write_summary(chosen.output, study))
 
 
 def asked(*arguments: str) -> Any:
@@ -106,7 +106,23 @@ def as_run(toml: str, study: str) -> StudyConfig:
     return StudyConfig.from_dict(tables | {"study": tables.get("study", {}) | {"name": study}})
 
 
-def effort(told: Mapping[str, Any], report: EnsembleReport, paths: StudyPaths, machine: str) -> str:
+def until_ensemble(report: EnsembleReport, paths: StudyPaths) -> float | None:
+    """Returns the seconds from the study's begin to its ensemble; None where the begin is not known."""
+    begun = TrialLog.first_start(paths.parent)
+    return None if begun is None else datetime.fromisoformat(report.time).timestamp() - begun["time_ms"] / 1000
+
+
+def changed(found: Robustness, page: str, paths: StudyPaths, output: Path, name: str) -> Iterator[str]:
+    """Yields the page on changed images and, where it was drawn, its picture, which is copied beside the record."""
+    yield shifted(page)
+    stem = "robustness-test" if found.part == "test" else "robustness"
+    picture = paths.parent / f"{stem}.png"
+    if picture.is_file():
+        copy_file(picture, output / f"{name}-{stem}.png")
+        yield f"![accuracy on changed images]({name}-{stem}.png)"
+
+
+def effort(told: Mapping[str, Any], report: EnsembleReport, whole_s: float | None, machine: str) -> str:
     """Returns in a paragraph how long the study took, on what, and what it tried."""
     spent, commits = told["effort"], told["origins"]["commits"]
     counts = [f"{spent[state]} {state}" for state in ("complete", "pruned", "diverged", "failed", "waiting")]
@@ -115,9 +131,7 @@ def effort(told: Mapping[str, Any], report: EnsembleReport, paths: StudyPaths, m
     sentences = []
     if spent["elapsed_s"] is not None:
         sentences.append(f"{clock(spent['elapsed_s'])} of wall-clock for all trials on {machine}.")
-    begun = TrialLog.first_start(paths.parent)
-    if begun is not None:
-        whole_s = datetime.fromisoformat(report.time).timestamp() - begun["time_ms"] / 1000
+    if whole_s is not None:
         sentences.append(f"The ensemble was there {clock(whole_s)} after the study had begun.")
     sentences.append(f"{clock(spent['seconds'])} of training on all workers, {spent['epochs']} epochs.")
     sentences.append(f"Trials: {', '.join(counts)}.")
@@ -125,111 +139,6 @@ def effort(told: Mapping[str, Any], report: EnsembleReport, paths: StudyPaths, m
     also = "" if report.commit is None or report.commit in commits else f", its ensemble by `{report.commit}`"
     sentences.append(f"Run by commit {' and '.join(by) or 'unknown'}{also}.")
     return " ".join(sentences)
-
-
-def commands(
-    told: Mapping[str, Any],
-    run: StudyConfig,
-    report: EnsembleReport,
-    tried: Sequence[Robustness],
-    file: Path,
-    root: Path,
-) -> str:
-    """Returns what to type for the same again; what is proposed depends on which worker ends first."""
-    word = file.stem if file.parent == Paths(root).studies.resolve() else file.name
-    commit = next(iter(told["origins"]["commits"]), "unknown").removesuffix("-dirty")
-    lines = [] if commit == "unknown" else [f"git checkout {commit[:12]}"]
-    with tempfile.TemporaryDirectory() as folder:
-        then = Path(folder) / file.name
-        then.write_text(text_then(file, commit, root), encoding="utf-8")
-        lines += sweep_command(word, run, then, root)
-        lines += ensemble_command(word, run, report, then, root)
-    lines += [f"{_PYTHON} robustness {word}{option_of(found)}" for found in tried]
-    return "\n".join([*lines, f"make record STUDY={word}"])
-
-
-def text_then(file: Path, commit: str, root: Path) -> str:
-    """Returns what a study's file said in the commit, which the commands check out; today's text if git has none."""
-    if file.is_relative_to(root.resolve()):
-        command = ["git", "-C", str(root), "show", f"{commit}:./{file.relative_to(root.resolve())}"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-        except OSError:  # without git
-            return file.read_text(encoding="utf-8")
-        if done.returncode == 0:
-            return done.stdout
-    return file.read_text(encoding="utf-8")
-
-
-def sweep_command(word: str, run: StudyConfig, then: Path, root: Path) -> list[str]:
-    """Returns the call that runs a study as it was run: by its file, and what was set over that.
-
-    Args:
-        word: what the study is called in commands.
-        run: the configuration that it was run with.
-        then: the study's file, as the commit has it.
-        root: the project's folder.
-    """
-    try:
-        known = dict(leaves(load_study(then, root=root).to_dict())) | {"study.direction": run.direction}  # the metric's
-        changes = {path: text_of(path, value) for path, value in leaves(run.to_dict()) if known.get(path) != value}
-        made = load_study(then, root=root, overrides=[f"{path}={text}" for path, text in changes.items()])
-    except ConfigError:
-        made = None
-    if made is None or made.hash != run.hash:  # a file says what no option can
-        name = f"{run.name}.toml"
-        return [f"# {name}: the configuration at the end of this page", f"make sweep STUDY={name}"]
-    budget = changes.pop("budget.time", None)
-    words = [
-        each
-        for path, text in changes.items()
-        for each in (("--seed", text) if path == "study.seed" else ("--set", f"{path}={text}"))
-    ]
-    options = shlex.join(words)
-    given = shlex.quote(options) if set(options) & set('"$`\\') else f'"{options}"'
-    return [f"make sweep STUDY={word}" + (f" BUDGET={budget}" if budget else "") + (f" ARGS={given}" if words else "")]
-
-
-def leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields all values of nested tables by dotted paths."""
-    for key, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def text_of(path: str, value: Any) -> str:
-    """Returns a value as `--set` takes it."""
-    if path.endswith(".time") and not isinstance(value, str):
-        return str(duration_code(value))
-    if isinstance(value, str) and parse_value(value) == value:
-        return value
-    return to_toml({"value": value}).removeprefix("value = ").rstrip()
-
-
-def ensemble_command(word: str, run: StudyConfig, report: EnsembleReport, then: Path, root: Path) -> list[str]:
-    """Returns the call that built the ensemble, where that of `make sweep` would build another one."""
-    try:
-        usual = load_study(then, root=root).ensemble
-    except ConfigError:
-        usual = run.ensemble
-    members = [each.member for each in report.members]
-    has_snapshots = any(member.epoch is not None for member in members)
-    options = [] if report.tta == usual.tta else ["--tta", str(report.tta)]
-    if has_snapshots and not usual.snapshots:
-        options.append("--snapshots")
-    if report.is_named:
-        named = [f"{member.study}:{member.number}".lstrip(":") for member in members if not member.outside]
-        options += ["--members", ",".join(dict.fromkeys(named))]
-    elif report.stage == "search" and not (report.is_blend or has_snapshots):
-        options += ["--stage", "search"] if run.final else []
-        options += ["--top", str(report.considered)] if report.considered != min(usual.top, report.finished) else []
-    if report.method != (best_method(report.methods) if usual.method == "auto" else usual.method):
-        options += ["--method", report.method]
-    options += [each for member in members if member.outside for each in ("--add", f"{member.outside}.npz")]
-    studies = [word, *sorted({member.study for member in members} - {""})]
-    return [f"{_PYTHON} ensemble {shlex.join([*studies, *options])}"] if len(studies) > 1 or options else []
 
 
 def figures(report: EnsembleReport) -> str:

@@ -24,6 +24,7 @@ from tests.scripts import load_script
 from tests.sweeps.command import ROOT, Home
 
 SCRIPT = ROOT / "docs" / "record.py"
+COMMANDS = ROOT / "docs" / "commands.py"
 
 
 def record(home: Home, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -55,7 +56,7 @@ def test_a_record_holds_every_trial_and_the_commands(swept: Home, tmp_path: Path
     done = record(swept, "smoke", "--output", tmp_path, "--machine", "an abacus")
     assert done.returncode == 0, done.stderr
     page, trials = tmp_path / "smoke-seed1.md", pandas.read_csv(tmp_path / "smoke-seed1-trials.csv")
-    assert done.stdout.strip() == str(page)
+    assert done.stdout.splitlines() == [str(page), str(tmp_path / "smoke.md")]
     text = page.read_text(encoding="utf-8")
     for number in trials["trial"]:
         assert f"\n| #{number:03d} | " in text
@@ -73,6 +74,14 @@ def test_a_record_holds_every_trial_and_the_commands(swept: Home, tmp_path: Path
         assert said in text
     assert [line for line in commands(text) if "robustness" in line] == []  # which was not measured
     assert str(swept.root) not in text
+    facts = json.loads((tmp_path / "smoke-seed1.json").read_text(encoding="utf-8"))
+    assert (facts["seed"], facts["machine"], facts["changed"]) == (1, "an abacus", {})
+    assert facts["test"]["accuracy"] == report.scores.test.accuracy
+    assert facts["test"]["members"] == [each.scores.test.accuracy for each in report.members]
+    summary = (tmp_path / "smoke.md").read_text(encoding="utf-8")
+    assert "One recorded run" in summary
+    assert f"| **{100 * report.scores.test.accuracy:.2f} %** |" in summary
+    assert "Mean of" not in summary
 
 
 @pytest.mark.slow
@@ -85,6 +94,7 @@ def test_a_record_is_of_the_run_and_not_of_the_file_as_it_came_to_be(later: Home
     for stem, part, owner in (("robustness", "validation", "0" * 64), ("robustness-test", "test", digest)):
         (paths.parent / f"{stem}.json").write_text(json.dumps(tried(part, owner)), encoding="utf-8")
         (paths.parent / f"{stem}.md").write_text(f"# Robustness on {part} images\n", encoding="utf-8")
+        (paths.parent / f"{stem}.png").write_bytes(part.encode())
     done = record(later, "smoke", "--output", results)
     assert done.returncode == 0, done.stderr
     assert (results / "smoke-seed77.md").read_text(encoding="utf-8") == "another run\n"
@@ -97,6 +107,8 @@ def test_a_record_is_of_the_run_and_not_of_the_file_as_it_came_to_be(later: Home
     ]
     assert "## Robustness on test images" in text
     assert "Robustness on validation images" not in text  # an earlier ensemble's
+    assert "](smoke-seed1-robustness-test.png)" in text
+    assert [file.read_bytes() for file in results.glob("*.png")] == [b"test"]
     shown = tomllib.loads(text.split("```toml\n")[1].removesuffix("```\n"))
     assert (shown["study"]["seed"], shown["budget"]["epochs"]) == (1, 2)
 
@@ -121,6 +133,41 @@ def tried(part: str, digest: str) -> dict[str, Any]:
         "commit": None,
         "time": "2026-11-24T00:00:00+00:00",
     }
+
+
+def test_the_runs_of_a_study_are_summed_up_from_their_records(tmp_path: Path) -> None:
+    script = load_script(ROOT / "docs" / "summary.py")
+    for seed, accuracy, commit in ((31, 0.9975, "b" * 40), (9, 0.9965, "a" * 40)):
+        facts = {
+            "study": "night",
+            "seed": seed,
+            "metric": "val_loss",
+            "commit": commit,
+            "machine": "an abacus",
+            "whole_s": None if seed == 9 else 6938.0,
+            "trials": {"complete": 9, "pruned": 2, "diverged": 1, "failed": 0, "members": 4, "epochs": 50},
+            "members": 4,
+            "method": "mean",
+            "chosen_by": {"part": "out-of-fold", "images": 54_000, "accuracy": 0.996, "loss": 0.01},
+            "test": {"images": 10_000, "accuracy": accuracy, "loss": 0.01, "members": [0.9971, 0.9962]},
+            "changed": {} if seed == 9 else {"affine": 0.99, "a way of later": 0.5},
+        }
+        script.write_facts(tmp_path / f"night-seed{seed}.json", facts)
+        pandas.DataFrame(
+            [{"trial": 1, "state": "COMPLETE", "from": None, "baseline": None, "weights_sha256": "", "dropout": 0.1}]
+        ).to_csv(tmp_path / f"night-seed{seed}-trials.csv", index=False)
+    (tmp_path / "nightly-seed1.json").write_text("another study's", encoding="utf-8")
+    lines = script.write_summary(tmp_path, "night").read_text(encoding="utf-8").splitlines()
+    first, second = (line for line in lines if line.startswith("| [seed"))  # in their order
+    assert first == (
+        "| [seed 9](night-seed9.md) | `aaaaaaa` |  | 8 | `val_loss` | 4 | 54,000 out-of-fold images | 99.60 % "
+        "| **99.65 %** | 99.51 – 99.75 % | 99.62 – 99.71 % |"
+    )
+    assert " | 1:55:38 | 8 | " in second
+    (mean,) = (line for line in lines if line.startswith("**Mean of 2 runs: 99.70 % of the test images**"))
+    assert "99.06 to 100.34 %" in mean
+    assert [line for line in lines if line.startswith("| seed")] == ["| seed 31 | 99.00 % |"]
+    assert not any("What the searches say" in line for line in lines)  # of two trials
 
 
 def test_trials_are_shown_with_what_they_were_ranked_by() -> None:
@@ -156,7 +203,7 @@ def test_without_an_ensemble_there_is_nothing_to_record(home: Home) -> None:
 def test_the_sweep_is_told_with_what_was_set_over_its_file(home: Home, overrides: list[str], said: str) -> None:
     file = home.root / "studies" / "smoke.toml"
     run = load_study(file, root=home.root, overrides=overrides)
-    assert load_script(SCRIPT).sweep_command("smoke", run, file, home.root) == [said]
+    assert load_script(COMMANDS).sweep_command("smoke", run, file, home.root) == [said]
 
 
 def test_what_no_option_can_say_is_told_as_a_file(home: Home) -> None:
@@ -164,7 +211,7 @@ def test_what_no_option_can_say_is_told_as_a_file(home: Home) -> None:
     run = load_study(file, root=home.root)
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("[fixed]\n", "[fixed]\nlabel_smoothing = 0.1\n"), encoding="utf-8")
-    comment, line = load_script(SCRIPT).sweep_command("smoke", run, file, home.root)
+    comment, line = load_script(COMMANDS).sweep_command("smoke", run, file, home.root)
     assert comment.startswith("# smoke.toml: ")
     assert line == "make sweep STUDY=smoke.toml"
 
@@ -183,9 +230,9 @@ def test_the_file_is_the_commit_s(tmp_path: Path) -> None:
     git("commit", "-q", "-m", "x")
     commit = git("rev-parse", "HEAD")
     file.write_text("now\n", encoding="utf-8")
-    assert load_script(SCRIPT).text_then(file, commit, tmp_path) == "then\n"
-    assert load_script(SCRIPT).text_then(file, "unknown", tmp_path) == "now\n"
-    assert load_script(SCRIPT).text_then(file, commit, tmp_path / "studies") == "then\n"
+    assert load_script(COMMANDS).text_then(file, commit, tmp_path) == "then\n"
+    assert load_script(COMMANDS).text_then(file, "unknown", tmp_path) == "now\n"
+    assert load_script(COMMANDS).text_then(file, commit, tmp_path / "studies") == "then\n"
 
 
 def test_an_ensemble_of_its_own_call_is_told_with_it(swept: Home, tmp_path: Path) -> None:
@@ -196,7 +243,7 @@ def test_an_ensemble_of_its_own_call_is_told_with_it(swept: Home, tmp_path: Path
     built = load_report(Paths(swept.root).study("smoke"))
 
     def told(report: EnsembleReport) -> list[str]:
-        command: list[str] = load_script(SCRIPT).ensemble_command("smoke", run, report, file, swept.root)
+        command: list[str] = load_script(COMMANDS).ensemble_command("smoke", run, report, file, swept.root)
         return command
 
     plain = replace(built, considered=min(run.ensemble.top, built.finished), methods=(), method="mean")
