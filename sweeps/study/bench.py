@@ -39,6 +39,7 @@ class Bench:
         say: takes a line for the worker's log.
         forecast: knows how long trials take; without it, none is told its time.
         shifted: the images to choose by once more, as `shifted_images` gives them.
+        left_s: says how many seconds are left of the study's time; None where that has no limit.
     """
 
     config: StudyConfig
@@ -53,6 +54,7 @@ class Bench:
     say: Callable[[str], None] = print
     forecast: Forecast | None = None
     shifted: UInt8s | None = None
+    left_s: Callable[[], float | None] = lambda: None
 
 
 def build_trainer(

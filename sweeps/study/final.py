@@ -21,15 +21,13 @@ from sweeps.study.enqueue import queue
 from sweeps.study.finalists import Finalists
 from sweeps.study.forecast import EPOCH_S_ESTIMATE, Forecast
 from sweeps.study.lineage import FINAL, IMPORTED, is_final
-from sweeps.study.member_time import END_EPOCHS, MemberTimes
+from sweeps.study.member_time import END_EPOCHS, SHORTEST, MemberTimes
 from sweeps.study.storage import origin_of
 
 __all__ = ["FinalStage", "Pick", "fit_epochs"]
 
 #: A member has from this to that of the epochs that are aimed at.
 _LEAST, _MOST = 0.75, 1.5
-#: Where those would not end, so many will do: a short one counts, and one that waits with a checkpoint does not.
-_SHORTEST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +227,7 @@ class FinalStage:
                 return Pick(base, fitted)
         quickest = min(turns, key=self._times.epoch_s)
         epochs = math.floor(sure_s / self._times.epoch_s(quickest) - END_EPOCHS)
-        return Pick(quickest, epochs) if epochs >= _SHORTEST * target else None
+        return Pick(quickest, epochs) if epochs >= SHORTEST * target else None
 
     def _queue(self, study: optuna.Study, pick: Pick, current: Sequence[FrozenTrial]) -> FrozenTrial:
         folds = self._final.folds

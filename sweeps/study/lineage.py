@@ -32,6 +32,7 @@ __all__ = [
     "member_text",
     "seed_of",
     "seed_record",
+    "shortened",
     "shown_label",
     "stages_of",
     "total_epochs",
@@ -48,7 +49,8 @@ REPEATS = "repeats"
 #: The user attribute of a trial that is one of an arm's: which arm's, by its how manieth seed.
 ARM = "arm"
 #: The user attribute of a member of the final stage: the trial whose architecture it has (`of`), which part of the
-#: training images it leaves out (`fold`, from 1, of `folds`, dealt by `seed`), and how long it is trained (`epochs`).
+#: training images it leaves out (`fold`, from 1, of `folds`, dealt by `seed`), and how long it is trained (`epochs`);
+#: where it came to be shorter while it was trained, what it had been planned for (`plans`), and until when (`until`).
 #: Its own randomness follows from its own number, as any trial's does.
 FINAL = "final"
 #: The user attribute of a trial whose study was given another name: the one that it began under.
@@ -155,10 +157,23 @@ def stages_of(trial: AnyTrial, epochs: int) -> list[Stage]:
         trial: any trial.
         epochs: what the study gives a trial.
     """
-    plan = _plan_of(trial)
+    plan, final = _plan_of(trial), trial.user_attrs.get(FINAL, {})
     total = total_epochs(trial, epochs)
-    earlier = zip(plan.get("plans", []), plan.get("epochs", []), strict=True)
+    earlier = [*zip(plan.get("plans", []), plan.get("epochs", []), strict=True)]
+    earlier += zip(final.get("plans", []), final.get("until", []), strict=True)
     return [*(Stage(int(plan), int(until)) for plan, until in earlier), Stage(total, total)]
+
+
+def shortened(final: Mapping[str, Any], done: int, epochs: int) -> dict[str, Any]:
+    """Returns what a member of the final stage says of itself once it is to have fewer epochs.
+
+    Args:
+        final: what it said.
+        done: the epochs that it was trained for so far, as they were planned.
+        epochs: those that it shall have in all.
+    """
+    plans, until = [*final.get("plans", []), final["epochs"]], [*final.get("until", []), done]
+    return {**final, "epochs": epochs, "plans": plans, "until": until}
 
 
 def is_repeat(trial: AnyTrial) -> bool:

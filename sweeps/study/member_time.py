@@ -13,15 +13,39 @@ from sweeps.study.forecast import EPOCH_S, Forecast, epochs_done
 from sweeps.study.lineage import FINAL, is_final
 from sweeps.study.storage import origin_of
 
-__all__ = ["END_EPOCHS", "MemberTimes"]
+__all__ = ["END_EPOCHS", "SHORTEST", "MemberTimes", "fewer_epochs"]
 
 #: What a member does after its last epoch (statistics, predictions, weights), in epochs.
 END_EPOCHS: Final = 0.15
+#: Where no more would end in time, this share of the epochs that are aimed at will do: a short member counts, and one
+#: that waits with a checkpoint does not.
+SHORTEST: Final = 0.5
 #: What an image that is only validated on costs of what one costs that is trained on: a way forward, and none back.
 _FORWARD: Final = 0.3
 #: How much longer than estimated a member's epochs are taken to be before any has ended one, which counts as so many
 #: members; then as they spread. One that just misses the end is of no use to this call.
 _FIRST_SPREAD, _FIRST_WEIGHT, _CAUTION = 0.05, 3.0, 1.5
+
+
+#: How much longer than its last epochs a member's next ones may take without its being cut off.
+_MARGIN: Final = 1.02
+
+
+def fewer_epochs(done: int, epochs: int, epoch_s: float, left_s: float, least: float) -> int | None:
+    """Returns with how many epochs a member ends in time that does not with those that it was given.
+
+    Args:
+        done: its epochs so far.
+        epochs: those that it was given.
+        epoch_s: the seconds that one takes now.
+        left_s: those that are left.
+        least: as many it must have to be of use.
+
+    Returns:
+        The epochs; None where it needs no other number, or none will do.
+    """
+    room = done + math.floor(left_s / (_MARGIN * epoch_s) - END_EPOCHS)
+    return room if max(done + 1, least) <= room < epochs else None
 
 
 class MemberTimes:

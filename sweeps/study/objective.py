@@ -18,6 +18,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
+from mnistnn.epochs import VALIDATED
 from mnistnn.errors import Diverged, OutputError, Stopped
 from mnistnn.recipe import Recipe
 from mnistnn.training import EpochMetrics, Trainer
@@ -28,7 +29,7 @@ from sweeps.study.claims import Superseded, release
 from sweeps.study.forecast import EPOCH_S, EPOCH_S_ESTIMATE, duration_text
 from sweeps.study.labels import run_name
 from sweeps.study.lineage import ARM, EXTENDS, FINAL, REPEATS, trial_seed
-from sweeps.study.member import images_of, inputs_of, judge
+from sweeps.study.member import images_of, inputs_of, judge, shorten
 from sweeps.study.recovery import fail
 from sweeps.study.results import end_results, write_history, write_results
 from sweeps.study.storage import origin_of
@@ -134,6 +135,7 @@ class _Attempt:
         self._log.start(name, plain, tags, inputs, metrics=constants, note=note)
         try:
             self._train(trainer, recipe)
+            recipe = bench.space.recipe(values, self._epochs)  # of a member that was shortened another one
             if self._is_member:
                 self._judged = judge(trainer, self._images[1], self._bench.config.metric)
         except Diverged as error:
@@ -182,6 +184,11 @@ class _Attempt:
             self._record(metrics)
         if trainer.history:
             self._consider_pruning(trainer)
+        while trainer.epoch < self._epochs:
+            self._train_as_planned(trainer, recipe)
+
+    def _train_as_planned(self, trainer: Trainer, recipe: Recipe) -> None:
+        """Trains to the end, or until it is another one."""
         began = time.monotonic()
         stages = lineage.stages_of(self._trial, self._bench.config.budget.epochs)
         for metrics in lineage.train_stages(trainer, stages, stop=self._bench.stop):
@@ -197,21 +204,20 @@ class _Attempt:
             if len(self._epochs_s) == 1:  # others plan by it; the end brings the mean over all epochs
                 self._trial.set_user_attr(EPOCH_S, round(self._epochs_s[0], 3))
             self._consider_pruning(trainer)
+            if how := shorten(self._trial, self._bench, trainer.epoch, self._epochs_s, self._check):
+                self._log.tags({"shortened": how})
+                self._epochs = lineage.total_epochs(self._trial, self._bench.config.budget.epochs)
+                return
 
     def _record(self, metrics: EpochMetrics) -> None:
         """Logs and reports an epoch, if that has not been done."""
         known = {
             "train_loss": metrics.train_loss,
             "train_accuracy": metrics.train_accuracy,
-            "val_loss": metrics.val_loss,
-            "val_accuracy": metrics.val_accuracy,
             "epoch_seconds": metrics.seconds,
             "images_per_s": metrics.images_per_s,
             "learning_rate": metrics.learning_rate,
-            "shifted_val_loss": metrics.shifted_val_loss,
-            "shifted_val_accuracy": metrics.shifted_val_accuracy,
-            "val_calibrated_loss": metrics.val_calibrated_loss,
-            "shifted_val_calibrated_loss": metrics.shifted_val_calibrated_loss,
+            **{name: getattr(metrics, name) for name in VALIDATED},
         }
         self._log.epoch(metrics.epoch, known)  # which passes over what it knows
         value = self._value(metrics)

@@ -65,6 +65,8 @@ def _check(trial: FrozenTrial) -> None:
         found = attributes.get(name)
         if found and not all(_is(found.get(key), kind) for key, kind in inner.items()):
             raise ValueError(f"{name} of trial {trial.number}")
+        if found and any(not _is(found[key], list) for key in ("plans", "until") if key in found):
+            raise ValueError(f"{name} of trial {trial.number}")
     if not 0 <= attributes.get("origin", trial.number) <= trial.number:  # it names a folder
         raise ValueError(f"origin of trial {trial.number}")
     if not all(isinstance(value, str | int | float | None) for value in trial.params.values()):

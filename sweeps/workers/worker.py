@@ -124,6 +124,7 @@ def work(order: Order, stop: Callable[[], bool], say: Callable[[str], None]) -> 
         say=say,
         forecast=forecast,
         shifted=shifted_images(validation, config.validation_shift, config.seed),
+        left_s=lambda: None if final is None else final.left_s,
     )
     # The parent keeps the time, and stops what still runs when it is up.
     budget = replace(Budget.of(config, order.most), trials=order.trials).narrowed(order.only)

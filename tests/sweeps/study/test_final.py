@@ -17,6 +17,7 @@ from sweeps.study.budget import Budget, Tally
 from sweeps.study.claims import OutOfTime, claim
 from sweeps.study.final import FinalStage, fit_epochs
 from sweeps.study.forecast import Forecast
+from sweeps.study.member_time import fewer_epochs
 from sweeps.study.recovery import recover
 from sweeps.study.space import Space
 from sweeps.study.storage import load_study, origin_of
@@ -42,6 +43,23 @@ from tests.sweeps.small import make_study, paths_of, small_config
 )
 def test_the_next_member_is_as_long_as_its_share_of_the_time(left_s: float, most: int | None, epochs: int) -> None:
     assert fit_epochs(left_s, 10.0, 10.0, 14, most) == epochs
+
+
+@pytest.mark.parametrize(
+    ("done", "left_s", "epochs"),
+    [
+        (9, 200.0, None),  # eleven to do, and time for nineteen
+        (9, 115.0, None),  # that is just enough
+        (9, 113.0, 19),
+        (9, 60.0, 14),
+        (9, 17.0, 10),
+        (9, 10.0, None),  # not even one
+        (5, 50.0, None),  # nine are too few to be of use
+        (19, 5.0, None),
+    ],
+)
+def test_a_member_that_would_not_end_has_fewer_epochs(done: int, left_s: float, epochs: int | None) -> None:
+    assert fewer_epochs(done, 20, 10.0, left_s, 9.5) == epochs
 
 
 @given(

@@ -14,6 +14,7 @@ from mnistnn.checkpoint import load_model, read_header
 from mnistnn.data import Dataset
 from mnistnn.data.dataset import Split
 from mnistnn.metrics import accuracy, cross_entropy
+from mnistnn.schedules import OneCycle
 from sweeps.care.archive.snapshot import Snapshot
 from sweeps.care.replay import replay_trial
 from sweeps.ensemble.choice import choose
@@ -156,6 +157,65 @@ def test_a_stop_or_a_death_changes_nothing(begun: Lab, lab: Lab, steps: int) -> 
     assert recover(lab.study, lab.paths) == [number]
     assert run(lab, number) == TrialState.COMPLETE
     assert lab.replay(number).is_same
+
+
+PLANNED: dict[str, Any] = CHANGES | {
+    "final": {"top": 2, "epochs": 8, "folds": 3, "members": 2},
+    "fixed": {"blocks": 1, "kernel": 3, "batch_size": 100, "schedule": {"one_cycle": {"warmup": 0.25}}},
+}
+
+
+@pytest.fixture
+def slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets time run short after a member's fourth epoch: it holds two more."""
+    monkeypatch.setattr(
+        "sweeps.study.member.fewer_epochs", lambda done, *rest: 6 if (done, rest[0]) == (4, 8) else None
+    )
+
+
+@pytest.mark.usefixtures("slower")
+@pytest.mark.parametrize("steps", [None, 9, 11])
+def test_a_member_that_would_not_end_in_time_comes_to_an_earlier_end(
+    tmp_path: Path, few: Any, steps: int | None
+) -> None:
+    lab = Lab(tmp_path, few, **PLANNED)
+    for _ in range(2):
+        lab.run()
+    number = queue(lab)
+    said: list[str] = []
+    if steps is not None:  # a step after it was shortened, or before the last epoch
+        with pytest.raises(Killed):
+            run(lab, number, left_s=lambda: 1.0, say=said.append, stop=stop_after(steps, Killed))
+        assert recover(lab.study, lab.paths) == [number]
+    assert run(lab, number, left_s=lambda: 1.0, say=said.append) == TrialState.COMPLETE
+    trial = member(lab, number)
+    final = trial.user_attrs["final"]
+    assert (final["epochs"], final["plans"], final["until"]) == (6, [8], [4])
+    assert trial.user_attrs["epochs_run"] == 6
+    rates = [event["metrics"]["learning_rate"] for event in lab.events("epoch", number)]
+    assert len(rates) == 6
+    longer = OneCycle(warmup=0.25)
+    steps_of = 2  # an epoch has
+    whole = [longer.factor(steps_of * epoch - 1, 8 * steps_of) for epoch in range(1, 5)]
+    short = [longer.factor(steps_of * epoch - 1, 6 * steps_of) for epoch in (5, 6)]
+    highest = rates[0] / whole[0]
+    assert rates == pytest.approx([highest * factor for factor in (*whole, *short)])
+    assert read_header(lab.file("weights.npz", number))["training"]["epochs"] == 6
+    how = "6 epochs instead of 8, from epoch 4 on"
+    assert [event["tags"] for event in lab.events("tags", number)] == [{"shortened": how}]
+    assert f"trial {number}: {how}, as there is no time for more" in said
+    found = lab.replay(number)
+    assert (found.exit_code, found.same_state, found.broken) == (0, True, ()), found.text()
+
+
+def test_a_member_that_ends_in_time_stays_as_long_as_it_is(tmp_path: Path, few: Any) -> None:
+    lab = Lab(tmp_path, few, **PLANNED)
+    for _ in range(2):
+        lab.run()
+    number = queue(lab)
+    assert run(lab, number, left_s=lambda: 1000.0) == TrialState.COMPLETE
+    assert member(lab, number).user_attrs["epochs_run"] == member(lab, number).user_attrs["final"]["epochs"] == 8
+    assert "plans" not in member(lab, number).user_attrs["final"]
 
 
 def test_averaged_weights_are_what_is_kept(tmp_path: Path, few: Any) -> None:
