@@ -29,6 +29,7 @@ import click  # noqa: E402
 from benchmarks.peer_project import Job, PeerPaths, track  # noqa: E402
 from mnistnn.errors import InputError  # noqa: E402
 from sweeps.config import StudyConfig, load_study, parse_duration  # noqa: E402
+from sweeps.study.validation import has_objective  # noqa: E402
 from sweeps.workers.cores import THREAD_VARIABLES, usable_cores  # noqa: E402
 from sweeps.workers.signals import interrupting  # noqa: E402
 
@@ -75,7 +76,7 @@ def main(
 
 
 def check(config: StudyConfig) -> None:
-    """Checks that the peer has the study's sampler.
+    """Checks that the peer has the study's sampler, and what it judges by.
 
     Raises:
         InputError: it has not.
@@ -83,6 +84,11 @@ def check(config: StudyConfig) -> None:
     if config.sampler.type not in ("tpe", "random"):
         raise InputError(
             f"the peer's sampler must be tpe or random, but got {config.sampler.type!r}; change [sampler]."
+        )
+    if has_objective(config):
+        raise InputError(
+            "the peer must judge by val_loss or val_accuracy alone, but the study has validation_shift or a "
+            "calibrated loss; leave them out."
         )
 
 

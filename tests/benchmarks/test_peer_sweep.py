@@ -198,6 +198,9 @@ def test_studies_that_the_peer_cannot_do_are_refused() -> None:
     check(small_config(sampler__type="random"))
     with pytest.raises(InputError, match="tpe or random"):
         check(small_config(sampler__type="qmc"))
+    for changes in ({"study__validation_shift": 1}, {"study__metric": "val_calibrated_loss"}):
+        with pytest.raises(InputError, match="val_loss or val_accuracy alone"):
+            check(small_config(**changes))
 
 
 # The training
