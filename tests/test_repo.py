@@ -296,13 +296,15 @@ def test_the_readme_s_study_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_readme_s_new_layer_is_found_tested_and_searched(tmp_path: Path, sample_dir: Path) -> None:
+def test_the_readme_s_new_layer_is_found_tested_and_searched(tmp_path: Path, sample_dir: Path, database: Path) -> None:
     for name in ("mnistnn", "sweeps"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     code = fenced("python", first="# mnistnn/layers/leaky_relu.py")
     (tmp_path / "mnistnn" / "layers" / "leaky_relu.py").write_text(code)
     shutil.copytree(ROOT / "tests" / "mnistnn", tmp_path / "tests" / "mnistnn")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(database, tmp_path / "mlruns")
     (tmp_path / "studies").mkdir()
     study = (ROOT / "studies" / "smoke.toml").read_text()
     search = fenced("toml", first="# in the study")

@@ -74,9 +74,9 @@ class Tracked:
 
 
 @pytest.fixture(scope="session")
-def tracked(tmp_path_factory: pytest.TempPathFactory, sample_dir: Path) -> Iterator[Tracked]:
+def tracked(tmp_path_factory: pytest.TempPathFactory, sample_dir: Path, database: Path) -> Iterator[Tracked]:
     """A project in which the study `smoke` has run, of eight trials, with ensemble and report, in MLflow's UI."""
-    home = Home.make(tmp_path_factory.mktemp("tracked") / "home", sample_dir)
+    home = Home.make(tmp_path_factory.mktemp("tracked") / "home", sample_dir, database)
     for verb in (
         ("run", "smoke", "--set", "budget.trials=8", "--workers", 1),
         ("ensemble", "smoke"),

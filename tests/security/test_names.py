@@ -26,8 +26,7 @@ from sweeps.tracking.store import _quoted, artifact_root
 from tests.fuzz.test_records import MANIFEST
 from tests.sweeps.ensemble.test_record import make_report
 from tests.sweeps.small import TABLES
-from tests.sweeps.tracking.conftest import made_store as made_store  # a fixture
-from tests.sweeps.tracking.conftest import project as project
+from tests.sweeps.tracking.conftest import project as project  # a fixture
 from tests.sweeps.tracking.projects import Project
 
 ODD = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tracking import store
 from sweeps.tracking.address import public, reason_of
 from sweeps.tracking.events import TrialLog
 from tests.sweeps.command import ROOT, Home
@@ -104,12 +104,14 @@ def test_reasons_of_failures(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the processes in /proc")
-def test_a_sweep_with_passwords_in_both_stores(tmp_path: Path, sample_dir: Path, closed_port: int) -> None:
+def test_a_sweep_with_passwords_in_both_stores(
+    tmp_path: Path, sample_dir: Path, closed_port: int, database: Path
+) -> None:
     """A real server and a real database, both of which take an address with a password and do not ask for one."""
     home = Home.make(tmp_path / "home", sample_dir)
     server_root = tmp_path / "server"
-    server_root.mkdir()
-    store.prepare(store.resolve_uri(None, server_root), server_root)
+    (server_root / "mlruns").mkdir(parents=True)
+    shutil.copy(database, server_root / "mlruns")
     serve = (
         "import sys, pathlib; from sweeps.tracking import store, ui; root = pathlib.Path(sys.argv[1])\n"
         "ui.serve(store.resolve_uri(None, root), root)"

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,10 +31,11 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
     root = tmp_path_factory.mktemp("served")
-    (root / "studies").mkdir()
-    store.prepare(store.resolve_uri(None, root), root)
+    for folder in ("studies", "mlruns"):
+        (root / folder).mkdir()
+    shutil.copy(database, root / "mlruns")
     return root
 
 

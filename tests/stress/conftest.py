@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,10 @@ def database_server() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-def tracking_server(tmp_path: Path) -> Iterator[MlflowServer]:
+def tracking_server(tmp_path: Path, database: Path) -> Iterator[MlflowServer]:
     """An MLflow server on an SQLite database, for one test."""
-    with mlflow_server(tmp_path / "server", f"sqlite:///{tmp_path}/server/mlflow.db") as server:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    shutil.copy(database, folder / "mlflow.db")
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db") as server:
         yield server

@@ -34,6 +34,7 @@ class StressProject(Project):
         tracking_uri: MLflow's store; None for the project's own database.
         trials: the budget.
         epochs: of one trial.
+        database: an empty tracking database to begin with; None lets the first run make it.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class StressProject(Project):
         tracking_uri: str | None = None,
         trials: int = 5,
         epochs: int = 6,
+        database: Path | None = None,
     ) -> None:
-        super().__init__(root, data, trials=trials, epochs=epochs)
+        super().__init__(root, data, trials=trials, epochs=epochs, database=database)
         if study is not None:
             self.file.write_text(study.format(trials=trials, epochs=epochs))
         self.storage, self.tracking_uri, self.trials = storage, tracking_uri, trials

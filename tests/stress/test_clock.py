@@ -30,8 +30,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_a_clock_that_is_set_back(tmp_path: Path, sample_dir: Path, library: Path) -> None:
-    project = StressProject(tmp_path / "p", sample_dir, trials=1000, epochs=20)
+def test_a_clock_that_is_set_back(tmp_path: Path, sample_dir: Path, library: Path, database: Path) -> None:
+    project = StressProject(tmp_path / "p", sample_dir, trials=1000, epochs=20, database=database)
     clock = tmp_path / "shift"
     clock.write_text("0")
     project.environment |= {"LD_PRELOAD": str(library), "STRESS_CLOCK": str(clock)}

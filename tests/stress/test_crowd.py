@@ -27,8 +27,8 @@ def two_cores() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_eight_workers_on_two_cores(tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
-    project = StressProject(tmp_path / "p", sample_dir, trials=12, epochs=3)
+def test_eight_workers_on_two_cores(tmp_path: Path, sample_dir: Path, sample: Dataset, database: Path) -> None:
+    project = StressProject(tmp_path / "p", sample_dir, trials=12, epochs=3, database=database)
     _, err = project.run(workers=8)
     assert "died" not in err
     found = audit(project, sample)

@@ -67,8 +67,8 @@ def check_stop(err: str) -> None:
     assert sum(not line.startswith("warning: ") for line in said) == 1, err  # another may be about the delivery
 
 
-def test_a_study_on_a_full_disk(tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
-    project = StressProject(tmp_path / "p", sample_dir, trials=3, epochs=4)
+def test_a_study_on_a_full_disk(tmp_path: Path, sample_dir: Path, sample: Dataset, database: Path) -> None:
+    project = StressProject(tmp_path / "p", sample_dir, trials=3, epochs=4, database=database)
     with small_disk(project.paths.folder, 16) as disk:
         disk.fill(leave=2_500_000)  # the first checkpoint fits, the next one beside it does not
         _, err = project.run(code=1)

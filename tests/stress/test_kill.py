@@ -27,8 +27,8 @@ def test_kills_lose_nothing(tmp_path: Path, sample_dir: Path, sample: Dataset) -
     assert found.equal_replays == found.replays == found.trials
 
 
-def test_workers_leave_when_the_run_is_killed(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path / "p", sample_dir, trials=2, epochs=200)
+def test_workers_leave_when_the_run_is_killed(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = Project(tmp_path / "p", sample_dir, trials=2, epochs=200, database=database)
     process = project.start(workers=2)
     wait_for(lambda: project.events(0) and project.events(1))
     workers = worker_pids(process.pid)
@@ -39,8 +39,8 @@ def test_workers_leave_when_the_run_is_killed(tmp_path: Path, sample_dir: Path) 
     assert project.events(0)[-1] == "stop"
 
 
-def test_a_dead_worker_is_replaced_and_its_trial_gone_on_with(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path / "p", sample_dir, trials=1, epochs=12)
+def test_a_dead_worker_is_replaced_and_its_trial_gone_on_with(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = Project(tmp_path / "p", sample_dir, trials=1, epochs=12, database=database)
     process = project.start()
     wait_for(lambda: project.events(0).count("epoch") >= 2)
     (pid,) = worker_pids(process.pid)

@@ -59,10 +59,11 @@ def runs_in(database: Path) -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def locked(
-    tmp_path_factory: pytest.TempPathFactory, sample_dir: Path
+    tmp_path_factory: pytest.TempPathFactory, sample_dir: Path, database: Path
 ) -> Iterator[tuple[StressProject, subprocess.Popen[str]]]:
     """A sweep whose tracking database is locked for long: it runs beside the other tests of this file."""
-    project = StressProject(tmp_path_factory.mktemp("locked") / "p", sample_dir, trials=6, epochs=6)
+    root = tmp_path_factory.mktemp("locked") / "p"
+    project = StressProject(root, sample_dir, trials=6, epochs=6, database=database)
     with project.running() as process:
         wait_for(lambda: runs_in(project.mlflow_db) >= 2)
         with lock(project.mlflow_db, _TRACKING_LOCKED_S):
@@ -91,12 +92,15 @@ def test_a_tracking_server_that_stops_and_starts(
     assert (found.trials, found.runs) == (10, 11)
 
 
-def test_a_locked_database_of_trials_is_waited_for(tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
-    database = tmp_path / "trials.db"
-    project = StressProject(tmp_path / "p", sample_dir, storage=f"sqlite:///{database}", trials=4, epochs=4)
+def test_a_locked_database_of_trials_is_waited_for(
+    tmp_path: Path, sample_dir: Path, sample: Dataset, database: Path
+) -> None:
+    trials = tmp_path / "trials.db"
+    stores = {"storage": f"sqlite:///{trials}", "database": database}
+    project = StressProject(tmp_path / "p", sample_dir, trials=4, epochs=4, **stores)
     with project.running(workers=2) as process:
         wait_for(lambda: project.ended() >= 1)
-        with lock(database, _TRIALS_LOCKED_S) as holder:
+        with lock(trials, _TRIALS_LOCKED_S) as holder:
             holder.wait()
         began = time.monotonic()
         _, err = process.communicate(timeout=180)

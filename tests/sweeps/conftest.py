@@ -6,16 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tracking import store
 from tests.sweeps.command import Home
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without experiments. Not to be changed."""
-    root = tmp_path_factory.mktemp("database")
-    store.prepare(store.resolve_uri(None, root), root)
-    return root / "mlruns" / "mlflow.db"
 
 
 @pytest.fixture

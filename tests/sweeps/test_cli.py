@@ -124,11 +124,12 @@ def test_a_kaggle_csv_goes_from_its_sweep_to_a_submission(home: Home, sample: Da
     test = table("test.csv", [], images[:30])
     at = ["--data-dir", train]
     kaggle = shutil.copy(home.root / "studies" / "smoke.toml", home.root / "studies" / "kaggle.toml").stem
-    for arguments in (["run", kaggle, "--set", "budget.trials=2"], ["ensemble", kaggle, "--top", 1]):
-        said = home.process(*arguments, *at)
-        assert said.code == 0, said.err
+    said = home.process("run", kaggle, "--set", "budget.trials=2", *at)
+    assert said.code == 0, said.err
+    said = home("ensemble", kaggle, "--top", 1, *at)
+    assert said.code == 0, said.err
     assert len(said.out.splitlines()) > 3
-    said = home.process("submit", kaggle, "--input", test)  # which needs no data set
+    said = home("submit", kaggle, "--input", test)  # which needs no data set
     assert said.code == 0, said.err
     lines = (home.root / "submission.csv").read_text().splitlines()
     assert lines[0] == "ImageId,Label"
@@ -139,24 +140,22 @@ def test_a_kaggle_csv_goes_from_its_sweep_to_a_submission(home: Home, sample: Da
 
 @pytest.mark.slow
 def test_the_ensemble_of_a_study_that_ran_with_another_seed(home: Home) -> None:
-    for verb in ("run", "ensemble", "submit"):
-        said = home.process(verb, "smoke", "--seed", 5, "--set", "budget.trials=2")
+    for call, verb in ((home.process, "run"), (home, "ensemble"), (home, "submit")):
+        said = call(verb, "smoke", "--seed", 5, "--set", "budget.trials=2")
         assert said.code == 0, said.err
 
 
 @pytest.mark.slow
 def test_ensemble_and_submission(swept: Home, tmp_path: Path) -> None:
-    said = swept.process("ensemble", "smoke", "--top", 1, "--method", "mean", "--json")
+    said = swept("ensemble", "smoke", "--top", 1, "--method", "mean", "--json")
     assert said.code == 0, said.err
     assert len(said.json["members"]) == 1
     images = swept.data / "t10k-images-idx3-ubyte.gz"
-    said = swept.process(
-        "submit", "smoke", "--input", images, "--output", tmp_path / "s.txt", "--format", "digits", "--json"
-    )
+    said = swept("submit", "smoke", "--input", images, "--output", tmp_path / "s.txt", "--format", "digits", "--json")
     assert said.code == 0, said.err
     assert len((tmp_path / "s.txt").read_text().splitlines()) == 500
     assert said.json == json.loads((tmp_path / "s.txt.manifest.json").read_text())
-    assert swept.process("ensemble", "smoke").code == 0  # which other tests shall find as it was
+    assert swept("ensemble", "smoke").code == 0  # which other tests shall find as it was
 
 
 def failing(error: BaseException) -> Verbs:

@@ -112,9 +112,11 @@ def test_begins_with_the_weights_of_another_net(home: Home, sample: Dataset) -> 
         train(home, sample, "small", start="first")
 
 
-def test_goes_on_without_having_seen_what_it_is_validated_on(swept: Home, sample: Dataset, tmp_path: Path) -> None:
+def test_goes_on_without_having_seen_what_it_is_validated_on(
+    swept: Home, sample: Dataset, tmp_path: Path, database: Path
+) -> None:
     """The study `smoke` parts the images by its own seed, 1; who begins with one of its nets must do so too."""
-    home = Home.make(tmp_path / "home", swept.data)
+    home = Home.make(tmp_path / "home", swept.data, database)
     weights = swept.root / "studies" / "smoke" / "trials" / "00000" / "weights.npz"  # the baseline mlp3
     trained = train(home, sample, start=str(weights), epochs=1, name="warm")
     assert read_header(home.root / trained.folder / "weights.npz")["extra"]["split_seed"] == 1

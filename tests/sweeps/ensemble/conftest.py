@@ -17,7 +17,6 @@ from sweeps.study.bench import Bench
 from sweeps.study.objective import run_trial
 from sweeps.study.space import Space
 from sweeps.study.storage import open_storage, open_study
-from sweeps.tracking import store
 
 TRIALS = 5
 
@@ -89,17 +88,9 @@ def home(trained: Home, tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def blank_store(home: Home, blank_database: Path) -> Path:
-    """Puts an empty tracking store into `home`, which MLflow would take seconds to make."""
+def blank_store(home: Home, database: Path) -> Path:
+    """Puts an empty tracking store into `home`."""
     path = Paths(home.root).mlruns / "mlflow.db"
     path.parent.mkdir(exist_ok=True)
-    shutil.copy(blank_database, path)
+    shutil.copy(database, path)
     return path
-
-
-@pytest.fixture(scope="session")
-def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty tracking store."""
-    root = tmp_path_factory.mktemp("blank")
-    store.prepare(store.resolve_uri(f"sqlite:///{root}/mlruns/mlflow.db", root), root)
-    return root / "mlruns" / "mlflow.db"

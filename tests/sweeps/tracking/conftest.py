@@ -1,4 +1,4 @@
-"""A real MLflow database, made once and copied for each test."""
+"""A project with a real MLflow database for each test."""
 
 from __future__ import annotations
 
@@ -23,17 +23,9 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipper, "_BACKOFF_S", (0.05, 0.5))
 
 
-@pytest.fixture(scope="session")
-def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder of a database that MLflow's migrations made."""
-    root = tmp_path_factory.mktemp("store")
-    store.prepare(store.resolve_uri(None, root), root)
-    return Paths(root).mlruns
-
-
 @pytest.fixture
-def project(tmp_path: Path, made_store: Path) -> Project:
+def project(tmp_path: Path, database: Path) -> Project:
     root = tmp_path / "a project"
     Paths(root).mlruns.mkdir(parents=True)
-    shutil.copy(made_store / "mlflow.db", Paths(root).mlruns)
+    shutil.copy(database, Paths(root).mlruns)
     return Project(root, store.resolve_uri(None, root))

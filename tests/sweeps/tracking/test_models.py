@@ -68,9 +68,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, made_store: Path) -> Place:
+def place(tmp_path: Path, database: Path) -> Place:
     (tmp_path / "mlruns").mkdir()
-    shutil.copy(made_store / "mlflow.db", tmp_path / "mlruns")
+    shutil.copy(database, tmp_path / "mlruns")
     return Place(tmp_path)
 
 
@@ -223,9 +223,9 @@ def test_a_store_that_refuses_is_one_line(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_takes_it_too(tmp_path: Path, made_store: Path) -> None:
+def test_a_server_takes_it_too(tmp_path: Path, database: Path) -> None:
     (tmp_path / "mlruns").mkdir()
-    shutil.copy(made_store / "mlflow.db", tmp_path / "mlruns")
+    shutil.copy(database, tmp_path / "mlruns")
     serve = "import sys, pathlib; from sweeps.tracking import ui; ui.serve(sys.argv[1], pathlib.Path(sys.argv[2]))"
     server = subprocess.Popen(
         [sys.executable, "-c", serve, f"sqlite:///{tmp_path}/mlruns/mlflow.db", str(tmp_path)],

@@ -355,19 +355,19 @@ def test_a_folder_that_cannot_be_written_is_not_the_stores_fault(project: Projec
     assert len(project.runs()) == 1
 
 
-def test_a_store_made_anew_gets_everything(project: Project, made_store: Path, tmp_path: Path) -> None:
+def test_a_store_made_anew_gets_everything(project: Project, database: Path, tmp_path: Path) -> None:
     project.parent().start("digits", {}, {})
     trial(project, 1)
     trial(project, 2, "PRUNED", "median")
     assert project.shipper().drain() == 0
-    database = Paths(project.root).mlruns / "mlflow.db"
-    database.unlink()
+    own = Paths(project.root).mlruns / "mlflow.db"
+    own.unlink()
     store.disconnect(project.uri)
-    shutil.copy(made_store / "mlflow.db", database)
+    shutil.copy(database, own)
     assert project.shipper().drain() == 0
     assert [run.info.status for run in project.runs()] == ["RUNNING", "FINISHED", "KILLED"]
     other = f"sqlite:///{tmp_path}/other.db"
-    shutil.copy(made_store / "mlflow.db", tmp_path / "other.db")
+    shutil.copy(database, tmp_path / "other.db")
     assert project.shipper(other).drain() == 0
     assert [run.info.status for run in project.runs(other)] == ["RUNNING", "FINISHED", "KILLED"]
     assert project.shipper().drain() == 0

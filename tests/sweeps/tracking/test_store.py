@@ -33,9 +33,9 @@ def start(root: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_new_database_is_whole_and_nothing_else_is_left(made_store: Path) -> None:
-    assert {path.name for path in made_store.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
-    store.check_reachable(f"sqlite:///{made_store}/mlflow.db")
+def test_a_new_database_is_whole_and_nothing_else_is_left(database: Path) -> None:
+    assert {path.name for path in database.parent.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
+    store.check_reachable(f"sqlite:///{database}")
 
 
 def test_preparing_again_changes_nothing(project: Project) -> None:
@@ -99,10 +99,10 @@ def test_a_deleted_experiment_is_not_brought_back(project: Project) -> None:
         store.experiment(client, project.uri, project.root, "sweeps-gone")
 
 
-def test_a_store_made_anew_is_another(project: Project, tmp_path: Path, made_store: Path) -> None:
+def test_a_store_made_anew_is_another(project: Project, tmp_path: Path, database: Path) -> None:
     first = store.experiment(store.client(project.uri), project.uri, project.root, "sweeps-x")
     other = f"sqlite:///{tmp_path}/other.db"
-    (tmp_path / "other.db").write_bytes((made_store / "mlflow.db").read_bytes())
+    (tmp_path / "other.db").write_bytes(database.read_bytes())
     second = store.experiment(store.client(other), other, tmp_path, "sweeps-x")
     assert first.identity != second.identity
 

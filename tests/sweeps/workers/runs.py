@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -46,14 +47,27 @@ learning_rate = {{ low = 1e-2, high = 1e-1 }}
 
 
 class Project:
-    """A folder with a study, and the runs of it."""
+    """A folder with a study, and the runs of it.
 
-    def __init__(self, root: Path, data: Path, *, trials: int = 5, epochs: int = 6) -> None:
+    Args:
+        root: the folder, which is made.
+        data: the data set's.
+        trials: the budget.
+        epochs: of one trial.
+        database: an empty tracking database to begin with; without it the first run makes one, which takes seconds.
+    """
+
+    def __init__(
+        self, root: Path, data: Path, *, trials: int = 5, epochs: int = 6, database: Path | None = None
+    ) -> None:
         self.root, self._data = root, data
         (root / "studies").mkdir(parents=True)
         self.file = root / "studies" / "live.toml"
         self.file.write_text(STUDY.format(trials=trials, epochs=epochs))
         self.paths = Paths(root).study("live")
+        if database is not None:
+            Paths(root).mlruns.mkdir()
+            shutil.copy(database, Paths(root).mlruns / "mlflow.db")
 
     def start(self, *options: str, workers: int = 1, verb: str = "run") -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SWEEPS_", "MLFLOW_"))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import signal
 import socket
 import sqlite3
@@ -73,11 +72,8 @@ def free_port() -> int:
 
 
 def project_of(tmp_path: Path, data: Path, database: Path, **sizes: int) -> Project:
-    """Returns a project with an empty tracking database, which MLflow would take seconds to make."""
-    project = Project(tmp_path / "p", data, **sizes)
-    (project.root / "mlruns").mkdir()
-    shutil.copy(database, project.root / "mlruns" / "mlflow.db")
-    return project
+    """Returns a project with an empty tracking database."""
+    return Project(tmp_path / "p", data, database=database, **sizes)
 
 
 def order_of(root: Path, **changes: Any) -> Order:

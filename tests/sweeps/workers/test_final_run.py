@@ -26,16 +26,16 @@ pytestmark = pytest.mark.slow
 BY_TRIALS = "\n[final]\nmembers = 3\ntop = 2\nepochs = 4\nfolds = 3\n"
 
 
-def make(root: Path, data: Path, final: str = BY_TRIALS) -> Project:
-    project = Project(root, data, trials=2, epochs=2)
+def make(root: Path, data: Path, database: Path, final: str = BY_TRIALS) -> Project:
+    project = Project(root, data, trials=2, epochs=2, database=database)
     project.file.write_text(project.file.read_text() + final)
     return project
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, sample_dir: Path) -> Project:
+def plain(tmp_path_factory: pytest.TempPathFactory, sample_dir: Path, database: Path) -> Project:
     """A study that was run in one go. Not to be changed."""
-    project = make(tmp_path_factory.mktemp("plain"), sample_dir)
+    project = make(tmp_path_factory.mktemp("plain"), sample_dir, database)
     out, err = project.run()
     assert "study 'live': 2 trials, then a final stage of 3 members, 1 worker" in err
     assert "final stage: 3 members of #00" in err
@@ -77,9 +77,11 @@ def members(project: Project) -> list[FrozenTrial]:
 
 
 @pytest.mark.kill
-def test_kills_at_any_moment_lose_nothing(plain: Project, tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
+def test_kills_at_any_moment_lose_nothing(
+    plain: Project, tmp_path: Path, sample_dir: Path, sample: Dataset, database: Path
+) -> None:
     """In the search, between the stages, in a member's epochs and at its end; all processes at once."""
-    project = make(tmp_path, sample_dir)
+    project = make(tmp_path, sample_dir, database)
 
     def has(member: int, file: str) -> bool:
         if not project.paths.journal.exists():
@@ -112,8 +114,10 @@ def test_kills_at_any_moment_lose_nothing(plain: Project, tmp_path: Path, sample
 
 
 @pytest.mark.kill
-def test_what_the_time_cuts_off_waits_and_more_time_ends_it(tmp_path: Path, sample_dir: Path, sample: Dataset) -> None:
-    project = make(tmp_path, sample_dir, "\n[final]\nmembers = 1\ntop = 1\nepochs = 60\nfolds = 3\n")
+def test_what_the_time_cuts_off_waits_and_more_time_ends_it(
+    tmp_path: Path, sample_dir: Path, sample: Dataset, database: Path
+) -> None:
+    project = make(tmp_path, sample_dir, database, "\n[final]\nmembers = 1\ntop = 1\nepochs = 60\nfolds = 3\n")
     process = project.start()
     wait_for(lambda: (project.paths.trial(2) / "checkpoint.npz").exists())
     process.send_signal(signal.SIGINT)
@@ -131,8 +135,8 @@ def test_what_the_time_cuts_off_waits_and_more_time_ends_it(tmp_path: Path, samp
     assert choose(study, config_of(study), project.paths, dataset=sample).stage == "final"
 
 
-def test_a_study_of_time_gives_the_rest_of_it_to_members(tmp_path: Path, sample_dir: Path) -> None:
-    project = make(tmp_path, sample_dir, '\n[final]\ntime = "9s"\ntop = 2\nepochs = 6\nfolds = 3\n')
+def test_a_study_of_time_gives_the_rest_of_it_to_members(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = make(tmp_path, sample_dir, database, '\n[final]\ntime = "9s"\ntop = 2\nepochs = 6\nfolds = 3\n')
     project.file.write_text(project.file.read_text().replace("\ntrials = 2", '\ntime = "14s"'))
     began = time.monotonic()
     out, err = project.run(workers=2)

@@ -41,8 +41,8 @@ def test_a_study_that_nobody_prepared_cannot_be_joined(tmp_path: Path, sample_di
     assert len(err.splitlines()) == 1
 
 
-def test_a_database_is_prepared_once_and_worked_on_by_two(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path / "p", sample_dir, trials=6, epochs=3)
+def test_a_database_is_prepared_once_and_worked_on_by_two(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = Project(tmp_path / "p", sample_dir, trials=6, epochs=3, database=database)
     storage = ("--storage", f"sqlite:///{tmp_path}/trials.db")
     for _ in range(2):
         code, out, err = said(call(project, sample_dir, "init", *storage))
@@ -62,8 +62,8 @@ def test_a_database_is_prepared_once_and_worked_on_by_two(tmp_path: Path, sample
 
 
 @pytest.mark.kill
-def test_who_joined_goes_on_when_the_run_is_killed(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path / "p", sample_dir, trials=4, epochs=40)
+def test_who_joined_goes_on_when_the_run_is_killed(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = Project(tmp_path / "p", sample_dir, trials=4, epochs=40, database=database)
     run = project.start("--set", "pruner.type=none")
     wait_for(lambda: project.events(0).count("epoch") >= 1)
     joined = call(project, sample_dir, "worker", "--set", "pruner.type=none")
@@ -80,8 +80,8 @@ def test_who_joined_goes_on_when_the_run_is_killed(tmp_path: Path, sample_dir: P
     wait_for(lambda: not any(is_alive(pid) for pid in orphans))
 
 
-def test_a_signal_puts_the_trial_of_a_worker_back(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path / "p", sample_dir, trials=2, epochs=200)
+def test_a_signal_puts_the_trial_of_a_worker_back(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = Project(tmp_path / "p", sample_dir, trials=2, epochs=200, database=database)
     code, _, err = said(call(project, sample_dir, "init"))
     assert code == 0, err
     joined = call(project, sample_dir, "worker")

@@ -36,11 +36,13 @@ def large(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> Path:
 
 
 @pytest.fixture
-def training(tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], Project]]:
+def training(
+    tmp_path: Path, large: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[list[int], Project]]:
     """Two workers that have trained an epoch each; the user's environment asks for more threads than that."""
     for name in THREAD_VARIABLES:
         monkeypatch.setenv(name, "2")
-    project = Project(tmp_path / "project", large, trials=2, epochs=500)
+    project = Project(tmp_path / "project", large, trials=2, epochs=500, database=database)
     process = project.start(workers=2)
     try:
         wait_for(lambda: all("epoch" in project.events(number) for number in (0, 1)), 120.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def project(tmp_path: Path, sample_dir: Path) -> Project:
-    return Project(tmp_path / "broken", sample_dir)
+def project(tmp_path: Path, sample_dir: Path, database: Path) -> Project:
+    return Project(tmp_path / "broken", sample_dir, database=database)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +124,8 @@ def test_a_budget_of_time_ends_the_study(project: Project) -> None:
     assert err.splitlines()[-1].endswith("run live --set budget.time=2s")
 
 
-def test_more_workers_keep_to_the_trials(tmp_path: Path, sample_dir: Path) -> None:
-    project = Project(tmp_path / "many", sample_dir, trials=7, epochs=1)
+def test_more_workers_keep_to_the_trials(tmp_path: Path, sample_dir: Path, database: Path) -> None:
+    project = Project(tmp_path / "many", sample_dir, trials=7, epochs=1, database=database)
     project.run("--trials", "3", workers=3)
     assert sum(result[0] in ("COMPLETE", "PRUNED") for result in project.results().values()) == 3
     out, _ = project.run("--json", workers=3)
@@ -174,6 +175,11 @@ def test_a_second_signal_ends_it_at_once(project: Project) -> None:
 
 
 # The same in this process, for what has to be looked at from inside.
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path: Path, database: Path) -> None:
+    shutil.copy(database, tmp_path / "m.db")  # which `run_here` begins with
 
 
 def run_here(tmp_path: Path, sample: Dataset, **options: Any) -> tuple[Any, list[str]]:
