@@ -259,8 +259,12 @@ def figures(trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
     if "val_loss" not in attributes:
         return f"{trial.value:.4f}" if trial.value is not None else ""
-    loss = "oof loss" if is_final(trial) else "val loss"  # out of fold: of the images that it left out
-    return f"{loss} {attributes['val_loss']:.4f}, {100 * attributes['val_accuracy']:.2f} %"
+    name, loss = "val loss", attributes["val_loss"]
+    if is_final(trial):
+        name = "oof loss"  # out of fold: of the images that it left out
+    elif "val_calibrated_loss" in attributes:  # by which it is ranked
+        name, loss = "cal loss", attributes["val_calibrated_loss"]
+    return f"{name} {loss:.4f}, {100 * attributes['val_accuracy']:.2f} %"
 
 
 def _to_stderr(line: str) -> None:

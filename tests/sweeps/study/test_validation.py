@@ -20,6 +20,7 @@ from sweeps.errors import ConfigError
 from sweeps.study.fork import fork
 from sweeps.study.validation import reported, shifted_images
 from sweeps.views.pictures.facts import gather
+from sweeps.views.progress import figures
 from sweeps.views.report.gather import gather_facts
 from sweeps.views.report.page import render as render_page
 from sweeps.views.report.trials import read_trials
@@ -158,6 +159,7 @@ def test_a_loss_after_a_temperature_is_an_objective_of_its_own(tmp_path: Path, t
     assert {name: end["metrics"][name] for name in end_metrics(trial)} == end_metrics(trial)
     assert end["metrics"]["best_val_calibrated_loss"] == trial.value
     assert trials_frame(lab.study)["objective"].tolist() == [trial.value]
+    assert figures(trial) == f"cal loss {trial.value:.4f}, {100 * trial.user_attrs['val_accuracy']:.2f} %"
     assert gather(lab.study).metric_label == "calibrated validation loss"
     page = render_page(gather_facts(lab.study, lab.paths, tmp_path))
     assert "calibrated validation loss" in page
