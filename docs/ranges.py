@@ -44,11 +44,13 @@ def ranges_table(runs: Sequence[pandas.DataFrame]) -> str:
     Args:
         runs: the tables of the records.
     """
-    trials = pandas.concat([searched_trials(run) for run in runs], ignore_index=True)
+    named = [list(run.columns[run.columns.get_loc(_LAST_RESULT) + 1 :]) for run in runs]
+    drawn = [searched_trials(run)[[*names, "place"]] for run, names in zip(runs, named, strict=True)]
+    trials = pandas.concat(drawn, ignore_index=True)
     rows: list[list[str]] = []
     p_values: list[float] = []
-    for name in trials.columns[trials.columns.get_loc(_LAST_RESULT) + 1 : -1]:
-        known = trials[[name, "place"]].dropna().rename(columns={name: "value"})
+    for name in dict.fromkeys(name for names in named for name in names):
+        known = trials[[name, "place"]].dropna().infer_objects().rename(columns={name: "value"})
         if len(known) >= _LEAST and known["value"].nunique() > 1:
             correlation, p_value = _goes_with_place(known)
             better = known.loc[known["place"] <= known["place"].median(), "value"]

@@ -49,6 +49,13 @@ def test_what_goes_with_the_place_is_told_from_what_does_not() -> None:
     assert "blocks" not in rows  # which was not searched
 
 
+def test_runs_of_other_parameters_have_their_rows_too() -> None:
+    more = run_of(12, seed=1).assign(stride=np.resize([1, 2], 12))
+    rows = rows_of(RANGES.ranges_table([run_of(20), more]))
+    assert (rows["learning_rate"][0], rows["stride"][0]) == ("32", "12")
+    assert "place" not in rows
+
+
 def test_only_what_the_sampler_drew_and_what_was_compared_counts() -> None:
     run = run_of(20)
     run.loc[0, "baseline"] = "deep"
