@@ -20,7 +20,7 @@ from sweeps.paths import Paths
 from sweeps.robustness.record import Robustness
 from sweeps.views.robustness import option_of
 
-__all__ = ["commands", "ensemble_command", "sweep_command", "text_then"]
+__all__ = ["commands", "ensemble_command", "leaves", "sweep_command", "text_of", "text_then"]
 
 _PYTHON: Final = ".venv/bin/python -m sweeps"
 

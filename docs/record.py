@@ -28,11 +28,12 @@ from docs.summary import facts_of, write_facts, write_summary
 from mnistnn.errors import InputError
 from mnistnn.files import atomic_write
 from sweeps.config import StudyConfig
-from sweeps.config.duration import clock
+from sweeps.config.duration import clock, parse_duration
 from sweeps.config.file import find_study, load_study
 from sweeps.ensemble.evaluate import Score, share_interval
 from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.ensemble.report import copy_file
+from sweeps.errors import ConfigError
 from sweeps.paths import Paths, StudyPaths, project_root
 from sweeps.robustness.record import Robustness, read_robustness
 from sweeps.tracking.events import TrialLog
@@ -48,6 +49,11 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", metavar="FOLDER")
     parser.add_argument("--machine", default=f"{os.cpu_count()} cores", help="what it ran on, in a few words")
+    parser.add_argument(
+        "--whole",
+        metavar="TIME",
+        help="from the first command to its end, with the set-up, as `time make sweep` tells it: 1h56m46s",
+    )
     chosen = parser.parse_args()
     try:
         root = project_root()
@@ -55,10 +61,11 @@ def main() -> None:
         study = load_study(file, root=root).name
         paths = Paths(root).study(study)
         report = load_report(paths)
+        told = asked("report", str(file))
+        whole_s = until_ensemble(report, paths)
+        command_s = whole_command(chosen.whole, told["effort"]["elapsed_s"], whole_s)
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
-    told = asked("report", str(file))
-    whole_s = until_ensemble(report, paths)
     run = as_run(told["origins"]["toml"], study)
     tried = robustness(paths, report)
     trials = pandas.DataFrame(asked("trials", str(file))).convert_dtypes()  # counts stay counts where a trial has none
@@ -69,7 +76,7 @@ def main() -> None:
     parts = [
         f"# Study {study}, seed {run.seed}",
         f"{told['verdict'][0]} {told['verdict'][1]}",
-        effort(told, report, whole_s, chosen.machine),
+        effort(told, report, whole_s, command_s, chosen.machine),
         f"```\n{commands(told, run, report, [found for found, _ in tried], file, root)}\n```",
         "## Figures",
         figures(report),
@@ -84,7 +91,7 @@ def main() -> None:
     ]
     with atomic_write(chosen.output / f"{name}.md", "w") as page_file:
         page_file.write("\n\n".join(parts) + "\n")
-    facts = facts_of(told, run, report, [found for found, _ in tried], whole_s, chosen.machine)
+    facts = facts_of(told, run, report, [found for found, _ in tried], whole_s, command_s, chosen.machine)
     write_facts(chosen.output / f"{name}.json", facts)
     print(chosen.output / f"{name}.md")
     print(write_summary(chosen.output, study))
@@ -112,6 +119,31 @@ def until_ensemble(report: EnsembleReport, paths: StudyPaths) -> float | None:
     return None if begun is None else datetime.fromisoformat(report.time).timestamp() - begun["time_ms"] / 1000
 
 
+def whole_command(told: str | None, elapsed_s: float | None, whole_s: float | None) -> float | None:
+    """Returns the seconds that the whole command took, as far as somebody has told them.
+
+    A study does not keep them: the first command makes its environment and fetches MNIST before there is a study.
+
+    Args:
+        told: as it was told.
+        elapsed_s: by the study's clock, which counts a rest that was too short for another trial.
+        whole_s: from the study's begin to its ensemble, which may have been built anew long after.
+
+    Raises:
+        ConfigError: it is no duration, or shorter than both of these.
+    """
+    if told is None:
+        return None
+    seconds = parse_duration(told)
+    least_s = min((each for each in (elapsed_s, whole_s) if each is not None), default=0.0)
+    if seconds < least_s:
+        raise ConfigError(
+            f"the whole must be at least the {clock(least_s)} of the study in it, but got {told!r:.60}; give "
+            "--whole as `time make sweep` told it, like 1h56m46s, or leave it out."
+        )
+    return seconds
+
+
 def changed(found: Robustness, page: str, paths: StudyPaths, output: Path, name: str) -> Iterator[str]:
     """Yields the page on changed images and, where it was drawn, its picture, which is copied beside the record."""
     yield shifted(page)
@@ -122,17 +154,23 @@ def changed(found: Robustness, page: str, paths: StudyPaths, output: Path, name:
         yield f"![accuracy on changed images]({name}-{stem}.png)"
 
 
-def effort(told: Mapping[str, Any], report: EnsembleReport, whole_s: float | None, machine: str) -> str:
+def effort(
+    told: Mapping[str, Any], report: EnsembleReport, whole_s: float | None, command_s: float | None, machine: str
+) -> str:
     """Returns in a paragraph how long the study took, on what, and what it tried."""
     spent, commits = told["effort"], told["origins"]["commits"]
     counts = [f"{spent[state]} {state}" for state in ("complete", "pruned", "diverged", "failed", "waiting")]
     if spent["members"]:
         counts[0] += f" ({spent['members']} of them members of the final stage)"
-    sentences = []
+    sentences = [f"It ran on {machine}."]
     if spent["elapsed_s"] is not None:
-        sentences.append(f"{clock(spent['elapsed_s'])} of wall-clock for all trials on {machine}.")
+        sentences.append(
+            f"The study's clock stood at {clock(spent['elapsed_s'])}; it counts a rest too short for another trial."
+        )
     if whole_s is not None:
         sentences.append(f"The ensemble was there {clock(whole_s)} after the study had begun.")
+    if command_s is not None:
+        sentences.append(f"It was {clock(command_s)} from the first command to its end, with the set-up.")
     sentences.append(f"{clock(spent['seconds'])} of training on all workers, {spent['epochs']} epochs.")
     sentences.append(f"Trials: {', '.join(counts)}.")
     by = [f"`{commit}`" + (f" ({count} trials)" if len(commits) > 1 else "") for commit, count in commits.items()]

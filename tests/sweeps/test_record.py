@@ -19,6 +19,7 @@ from sweeps.ensemble.evaluate import Interval
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.methods import MethodScore
 from sweeps.ensemble.record import EnsembleReport, load_report
+from sweeps.errors import ConfigError
 from sweeps.paths import Paths
 from tests.scripts import load_script
 from tests.sweeps.command import ROOT, Home
@@ -53,7 +54,7 @@ def later(swept: Home, tmp_path: Path) -> Home:
 
 @pytest.mark.slow
 def test_a_record_holds_every_trial_and_the_commands(swept: Home, tmp_path: Path) -> None:
-    done = record(swept, "smoke", "--output", tmp_path, "--machine", "an abacus")
+    done = record(swept, "smoke", "--output", tmp_path, "--machine", "an abacus", "--whole", "100h1m")
     assert done.returncode == 0, done.stderr
     page, trials = tmp_path / "smoke-seed1.md", pandas.read_csv(tmp_path / "smoke-seed1-trials.csv")
     assert done.stdout.splitlines() == [str(page), str(tmp_path / "smoke.md")]
@@ -65,6 +66,7 @@ def test_a_record_holds_every_trial_and_the_commands(swept: Home, tmp_path: Path
     for said in (
         "on an abacus",
         "after the study had begun",
+        "It was 100:01:00 from the first command to its end, with the set-up.",
         "| **ensemble** |",
         "baselines = [",
         f"\n| test | 500 | **{100 * report.scores.test.accuracy:.2f} %** | ",
@@ -76,12 +78,14 @@ def test_a_record_holds_every_trial_and_the_commands(swept: Home, tmp_path: Path
     assert str(swept.root) not in text
     facts = json.loads((tmp_path / "smoke-seed1.json").read_text(encoding="utf-8"))
     assert (facts["seed"], facts["machine"], facts["changed"]) == (1, "an abacus", {})
+    assert (facts["command_s"], facts["settings"]["study"]["seed"]) == (360_060, 1)
     assert facts["test"]["accuracy"] == report.scores.test.accuracy
     assert facts["test"]["members"] == [each.scores.test.accuracy for each in report.members]
     summary = (tmp_path / "smoke.md").read_text(encoding="utf-8")
     assert "One recorded run" in summary
-    assert f"| **{100 * report.scores.test.accuracy:.2f} %** |" in summary
-    assert "Mean of" not in summary
+    assert f"| **{100 * report.scores.test.accuracy:.2f} % (" in summary
+    assert "| 100:01:00 |" in summary
+    assert "mean" not in summary.replace("`mean`", "")
 
 
 @pytest.mark.slow
@@ -135,39 +139,17 @@ def tried(part: str, digest: str) -> dict[str, Any]:
     }
 
 
-def test_the_runs_of_a_study_are_summed_up_from_their_records(tmp_path: Path) -> None:
-    script = load_script(ROOT / "docs" / "summary.py")
-    for seed, accuracy, commit in ((31, 0.9975, "b" * 40), (9, 0.9965, "a" * 40)):
-        facts = {
-            "study": "night",
-            "seed": seed,
-            "metric": "val_loss",
-            "commit": commit,
-            "machine": "an abacus",
-            "whole_s": None if seed == 9 else 6938.0,
-            "trials": {"complete": 9, "pruned": 2, "diverged": 1, "failed": 0, "members": 4, "epochs": 50},
-            "members": 4,
-            "method": "mean",
-            "chosen_by": {"part": "out-of-fold", "images": 54_000, "accuracy": 0.996, "loss": 0.01},
-            "test": {"images": 10_000, "accuracy": accuracy, "loss": 0.01, "members": [0.9971, 0.9962]},
-            "changed": {} if seed == 9 else {"affine": 0.99, "a way of later": 0.5},
-        }
-        script.write_facts(tmp_path / f"night-seed{seed}.json", facts)
-        pandas.DataFrame(
-            [{"trial": 1, "state": "COMPLETE", "from": None, "baseline": None, "weights_sha256": "", "dropout": 0.1}]
-        ).to_csv(tmp_path / f"night-seed{seed}-trials.csv", index=False)
-    (tmp_path / "nightly-seed1.json").write_text("another study's", encoding="utf-8")
-    lines = script.write_summary(tmp_path, "night").read_text(encoding="utf-8").splitlines()
-    first, second = (line for line in lines if line.startswith("| [seed"))  # in their order
-    assert first == (
-        "| [seed 9](night-seed9.md) | `aaaaaaa` |  | 8 | `val_loss` | 4 | 54,000 out-of-fold images | 99.60 % "
-        "| **99.65 %** | 99.51 – 99.75 % | 99.62 – 99.71 % |"
-    )
-    assert " | 1:55:38 | 8 | " in second
-    (mean,) = (line for line in lines if line.startswith("**Mean of 2 runs: 99.70 % of the test images**"))
-    assert "99.06 to 100.34 %" in mean
-    assert [line for line in lines if line.startswith("| seed")] == ["| seed 31 | 99.00 % |"]
-    assert not any("What the searches say" in line for line in lines)  # of two trials
+@pytest.mark.parametrize(("told", "said"), [("1h52", "at least the 1:53:20 of the study"), ("soon", "a duration must")])
+def test_a_whole_that_is_none_is_one_line(told: str, said: str) -> None:
+    whole_command = load_script(SCRIPT).whole_command
+    written_off, built_later = (6900.0, 6800.0), (6900.0, 90_000.0)
+    assert whole_command("114m18.499s", *written_off) == pytest.approx(6858.499)
+    assert whole_command("116m45.865s", *built_later) == pytest.approx(7005.865)
+    assert whole_command("5m", None, None) == 300.0
+    assert whole_command(None, *written_off) is None
+    with pytest.raises(ConfigError, match=said) as caught:
+        whole_command(told, *written_off)
+    assert "\n" not in str(caught.value)
 
 
 def test_trials_are_shown_with_what_they_were_ranked_by() -> None:
