@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sweeps.config import StudyConfig
 from sweeps.config.duration import duration_code
 from sweeps.config.file import load_study, parse_value
-from sweeps.config.toml import to_toml
+from sweeps.config.toml import leaves, to_toml
 from sweeps.ensemble.methods import best_method
 from sweeps.ensemble.record import EnsembleReport
 from sweeps.errors import ConfigError
@@ -20,7 +20,7 @@ from sweeps.paths import Paths
 from sweeps.robustness.record import Robustness
 from sweeps.views.robustness import option_of
 
-__all__ = ["commands", "ensemble_command", "leaves", "sweep_command", "text_of", "text_then"]
+__all__ = ["commands", "ensemble_command", "sweep_command", "text_of", "text_then"]
 
 _PYTHON: Final = ".venv/bin/python -m sweeps"
 
@@ -86,15 +86,6 @@ def sweep_command(word: str, run: StudyConfig, then: Path, root: Path) -> list[s
     options = shlex.join(words)
     given = shlex.quote(options) if set(options) & set('"$`\\') else f'"{options}"'
     return [f"make sweep STUDY={word}" + (f" BUDGET={budget}" if budget else "") + (f" ARGS={given}" if words else "")]
-
-
-def leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields all values of nested tables by dotted paths."""
-    for key, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def text_of(path: str, value: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas
 from scipy.stats import kruskal, spearmanr
 
+from docs.markdown import row
 from sweeps.ensemble.difference import holm
 
 __all__ = ["ranges_table", "searched_trials"]
@@ -59,8 +60,7 @@ def ranges_table(runs: Sequence[pandas.DataFrame]) -> str:
     if not rows:
         return ""
     lines = ["| parameter | trials | drawn | by the better half | correlation | p |", "|---|--:|---|---|--:|--:|"]
-    for row, p_value in zip(rows, holm(p_values), strict=True):
-        lines.append(f"| {' | '.join(row)} | {p_value:.2f} |")
+    lines += [row((*cells, f"{p_value:.2f}")) for cells, p_value in zip(rows, holm(p_values), strict=True)]
     return "\n".join(lines)
 
 

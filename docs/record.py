@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from docs.commands import commands
+from docs.markdown import row
 from docs.summary import facts_of, write_facts, write_summary
 from mnistnn.errors import InputError
 from mnistnn.files import atomic_write
@@ -81,7 +82,7 @@ def main() -> None:
         "## Figures",
         figures(report),
         shifted((paths.ensemble / "report.md").read_text(encoding="utf-8")),
-        *(part for each, page in tried for part in changed(each, page, paths, chosen.output, name)),
+        *(part for _, page in tried for part in changed(page, chosen.output, name)),
         "## Every trial",
         f"Parameters and digests are in [{name}-trials.csv]({name}-trials.csv). Trial n draws all that is random in it "
         f"from the seed {run.seed} and n.",
@@ -144,14 +145,13 @@ def whole_command(told: str | None, elapsed_s: float | None, whole_s: float | No
     return seconds
 
 
-def changed(found: Robustness, page: str, paths: StudyPaths, output: Path, name: str) -> Iterator[str]:
+def changed(page: Path, output: Path, name: str) -> Iterator[str]:
     """Yields the page on changed images and, where it was drawn, its picture, which is copied beside the record."""
-    yield shifted(page)
-    stem = "robustness-test" if found.part == "test" else "robustness"
-    picture = paths.parent / f"{stem}.png"
+    yield shifted(page.read_text(encoding="utf-8"))
+    picture = page.with_suffix(".png")
     if picture.is_file():
-        copy_file(picture, output / f"{name}-{stem}.png")
-        yield f"![accuracy on changed images]({name}-{stem}.png)"
+        copy_file(picture, output / f"{name}-{picture.name}")
+        yield f"![accuracy on changed images]({name}-{picture.name})"
 
 
 def effort(
@@ -212,11 +212,11 @@ def shifted(markdown: str) -> str:
     return "\n".join(f"#{line}" if line.startswith("#") else line for line in markdown.rstrip().splitlines())
 
 
-def robustness(paths: StudyPaths, report: EnsembleReport) -> list[tuple[Robustness, str]]:
-    """Returns what this ensemble makes of changed images, with its pages, as far as it was measured."""
+def robustness(paths: StudyPaths, report: EnsembleReport) -> list[tuple[Robustness, Path]]:
+    """Returns what this ensemble makes of changed images, and on which pages, as far as it was measured."""
     found = [(read_robustness(path), path) for path in sorted(paths.parent.glob("robustness*.json"))]
     return [
-        (each, path.with_suffix(".md").read_text(encoding="utf-8"))
+        (each, path.with_suffix(".md"))
         for each, path in found
         if each is not None and each.digest == report.digest  # and not an earlier one's
     ]
@@ -228,9 +228,8 @@ def table(trials: pandas.DataFrame) -> str:
     for name in _DIGITS.keys() & set(shown):
         shown[name] = shown[name].map(f"{{:.{_DIGITS[name]}f}}".format, na_action="ignore")
     shown["trial"] = shown["trial"].map("#{:03d}".format)
-    lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
-    for row in shown.astype(object).where(shown.notna(), "").itertuples(index=False):
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
+    lines = [row(shown.columns), "|" + "---|" * len(shown.columns)]
+    lines += map(row, shown.astype(object).where(shown.notna(), "").itertuples(index=False))
     return "\n".join(lines)
 
 

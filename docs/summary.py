@@ -15,11 +15,13 @@ from typing import Any
 
 import pandas
 
-from docs.commands import leaves, text_of
+from docs.commands import text_of
+from docs.markdown import row
 from docs.ranges import ranges_table, searched_trials
 from mnistnn.files import atomic_write
 from sweeps.config import StudyConfig
 from sweeps.config.duration import clock
+from sweeps.config.toml import leaves
 from sweeps.ensemble.difference import mean_interval
 from sweeps.ensemble.evaluate import Interval, share_interval
 from sweeps.ensemble.record import EnsembleReport
@@ -131,11 +133,11 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
             f"**{_share(run['test'])}**",
             f"{100 * alone[0]:.2f} – {_percent(alone[-1])}",
         )
-        lines.append(_row(cells))
+        lines.append(row(cells))
     if len(runs) > 1:
         are_alike = len({run["chosen_by"]["part"] for run in runs}) == 1  # else there is nothing to take a mean of
         chosen, test = (_mean([run[part]["accuracy"] for run in runs]) for part in ("chosen_by", "test"))
-        lines.append(_row((f"mean of {len(runs)} runs", *[""] * 7, chosen if are_alike else "", f"**{test}**", "")))
+        lines.append(row((f"mean of {len(runs)} runs", *[""] * 7, chosen if are_alike else "", f"**{test}**", "")))
     return "\n".join(lines)
 
 
@@ -169,8 +171,8 @@ def _settings(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     differences = _differences(runs)
     if not differences:
         return []
-    lines = [_row(("setting", *_names(runs))), "|---|" + "---|" * len(runs)]
-    lines += [_row((f"`{path}`", *values)) for path, values in differences.items()]
+    lines = [row(("setting", *_names(runs))), "|---|" + "---|" * len(runs)]
+    lines += [row((f"`{path}`", *values)) for path, values in differences.items()]
     return ["## What was set otherwise", "\n".join(lines), "Where nothing stands, the default of that commit held."]
 
 
@@ -191,13 +193,13 @@ def _changed(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not known:
         return []
     mean = [f"mean of {len(known)} runs"] if len(known) > 1 else []
-    lines = [_row(("images", *_names(known), *mean)), "|---|" + "--:|" * (len(known) + len(mean))]
+    lines = [row(("images", *_names(known), *mean)), "|---|" + "--:|" * (len(known) + len(mean))]
     for name in dict.fromkeys(name for run in known for name in run["changed"]):
         parts = [run["changed"].get(name) for run in known]
         cells = ["" if part is None else _share(part) for part in parts]
         if mean:
             cells.append("" if None in parts else _mean([part["accuracy"] for part in parts if part]))
-        lines.append(_row((name, *cells)))
+        lines.append(row((name, *cells)))
     return ["## On changed test images", "\n".join(lines), "How they are made is on each run's page."]
 
 
@@ -218,10 +220,6 @@ def _ranges(tables: Sequence[pandas.DataFrame]) -> list[str]:
 
 def _names(runs: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"seed {run['seed']}" for run in runs]
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _share(part: Mapping[str, Any]) -> str:

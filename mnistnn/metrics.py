@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 from mnistnn.errors import DataError
 from mnistnn.types import Floats, Ints
 
-__all__ = ["accuracy", "calibrated_loss", "cross_entropy", "moving_average"]
+__all__ = ["accuracy", "calibrated_loss", "cross_entropy", "log_probs", "moving_average"]
 
 #: Between logits divided by 20 and multiplied by 20 lies whatever a trained net needs.
-_SHARPEST: Final = math.log(20.0)
+_SHARPEST: Final = 20.0
 _STEPS: Final = 30
 
 
@@ -57,7 +56,7 @@ def calibrated_loss(labels: Ints, logits: Floats) -> float:
 
     Args:
         labels: the right classes.
-        logits: the outputs before the softmax, or the logarithms of what came out of it: that is the same.
+        logits: the outputs before the softmax, or the `log_probs` of what came out of it: that is the same.
 
     Shape:
         labels: (N,); logits: (N, classes)
@@ -78,12 +77,17 @@ def calibrated_loss(labels: Ints, logits: Floats) -> float:
         if not bend > 0:  # all outputs are one and the same, or beyond what a float can tell
             break
         # No farther than by half or twice at once: far from the least, the parabola says little.
-        step = float(np.clip(power - slope / bend, power / 2, power * 2))
-        step = float(np.clip(step, math.exp(-_SHARPEST), math.exp(_SHARPEST)))
+        least, most = max(power / 2, 1 / _SHARPEST), min(power * 2, _SHARPEST)
+        step = float(np.clip(power - slope / bend, least, most))
         if abs(step - power) <= 1e-6 * power:
             break
         power = step
     return float(np.log(np.exp(power * logits).sum(axis=1)).mean() - power * right)
+
+
+def log_probs(probs: Floats) -> NDArray[np.float64]:
+    """Returns the logarithms of probabilities; one that was rounded to 0 counts as the smallest normal float32."""
+    return np.log(np.maximum(probs, np.finfo(np.float32).tiny).astype(np.float64))
 
 
 def moving_average(values: Sequence[float] | Floats, window: int = 2) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator, model_validator
@@ -25,6 +25,7 @@ from sweeps.config.sections import (
     Section,
     Study,
 )
+from sweeps.config.toml import leaves
 from sweeps.config.wording import fault_of
 from sweeps.errors import ConfigError
 
@@ -157,7 +158,7 @@ class StudyConfig(Section):
 
     def space_difference(self, other: Mapping[str, Any]) -> list[str]:
         """Returns what differs from the config whose `to_dict` is `other`, of what must not: "path: theirs → ours"."""
-        theirs, ours = dict(_leaves(_space_part(other))), dict(_leaves(_space_part(self.to_dict())))
+        theirs, ours = dict(leaves(_space_part(other))), dict(leaves(_space_part(self.to_dict())))
         paths = [*theirs, *(path for path in ours if path not in theirs)]
         return [
             f"{path}: {shown(theirs[path]) if path in theirs else 'not there'} → "
@@ -205,14 +206,6 @@ def _space_part(tables: Mapping[str, Any]) -> dict[str, Any]:
         if value or path not in _LATER_KEYS:
             part[".".join(path)] = value
     return part
-
-
-def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tables.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif value != {}:
-            yield prefix + key, value
 
 
 def _digest(values: Mapping[str, Any]) -> str:

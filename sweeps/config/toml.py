@@ -1,4 +1,4 @@
-"""Writing a study's tables as TOML, in the form in which people write them. Python itself only reads it."""
+"""A study's tables value by value, and as TOML in the form in which people write them; Python itself only reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["to_toml"]
+__all__ = ["leaves", "to_toml"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RANGE = {"low", "high", "step", "log"}
@@ -26,6 +26,15 @@ def to_toml(tables: Mapping[str, Any]) -> str:
         ValueError: a value is of another kind.
     """
     return "\n".join(_lines(tables, ())).strip() + "\n"
+
+
+def leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields all values of nested tables by dotted paths."""
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mnistnn.metrics import log_probs
 from mnistnn.types import Floats, Ints, UInt8s
 
 __all__ = ["fit_temperature", "tempered"]
@@ -31,7 +31,7 @@ def tempered(probs: Floats, temperature: float) -> Floats:
     """
     if temperature == 1.0:
         return probs
-    logits = _logs(probs) / temperature
+    logits = log_probs(probs) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     powers = np.exp(logits)
     found = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
@@ -54,7 +54,7 @@ def fit_temperature(labels: Ints | UInt8s, probs: Floats) -> float:
     """
     from scipy.optimize import brentq
 
-    logits = _logs(probs)
+    logits = log_probs(probs)
     logits -= logits.max(axis=1, keepdims=True)
     wanted = float(logits[np.arange(len(labels)), labels].mean())
     powers = np.empty_like(logits)
@@ -69,7 +69,3 @@ def fit_temperature(labels: Ints | UInt8s, probs: Floats) -> float:
     if slope(1 / _COOLEST) <= 0:
         return _COOLEST
     return float(f"{1 / brentq(slope, 1 / _HOTTEST, 1 / _COOLEST, xtol=1e-6, rtol=1e-6):.{_DIGITS}g}")
-
-
-def _logs(probs: Floats) -> NDArray[np.float64]:
-    return np.log(np.maximum(probs, np.finfo(np.float32).tiny).astype(np.float64))

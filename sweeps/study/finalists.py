@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from mnistnn.metrics import calibrated_loss
+from mnistnn.metrics import calibrated_loss, log_probs
 from mnistnn.npz import read_arrays
 from sweeps.paths import StudyPaths
 from sweeps.study.lineage import is_final, is_repeat
@@ -55,8 +54,7 @@ class Finalists:
             plain, loss = float(trial.user_attrs["val_loss"]), _recorded(trial)
             try:
                 arrays = read_arrays(self._paths.trial(number) / "val_probs.npz", ("probs", "labels"))
-                log_probs = np.log(np.maximum(arrays["probs"], np.finfo(np.float32).tiny), dtype=np.float64)
-                loss *= calibrated_loss(arrays["labels"], log_probs) / plain
+                loss *= calibrated_loss(arrays["labels"], log_probs(arrays["probs"])) / plain
             except (OSError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
                 pass  # they were cleaned away, or are damaged: what the trial recorded counts
             self._losses[number] = loss

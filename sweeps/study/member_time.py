@@ -25,8 +25,6 @@ _FORWARD: Final = 0.3
 #: How much longer than estimated a member's epochs are taken to be before any has ended one, which counts as so many
 #: members; then as they spread. One that just misses the end is of no use to this call.
 _FIRST_SPREAD, _FIRST_WEIGHT, _CAUTION = 0.05, 3.0, 1.5
-
-
 #: How much longer than its last epochs a member's next ones may take without its being cut off.
 _MARGIN: Final = 1.02
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sweeps.paths import StudyPaths
 
-__all__ = ["STATES", "Parameter", "Span", "StudyFacts", "TrialFacts", "gather"]
+__all__ = ["METRICS", "STATES", "Parameter", "Span", "StudyFacts", "TrialFacts", "gather"]
 
 #: What each state is called.
 STATES = {
@@ -32,7 +32,8 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-_METRICS = {
+#: What each metric is called.
+METRICS = {
     "val_loss": "validation loss",
     "val_accuracy": "validation accuracy",
     "val_calibrated_loss": "calibrated validation loss",
@@ -139,7 +140,7 @@ class StudyFacts:
     @property
     def metric_label(self) -> str:
         """The metric in words."""
-        words = _METRICS.get(self.metric, self.metric)
+        words = METRICS.get(self.metric, self.metric)
         return f"{words}, plain and shifted" if self.shifted else words
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from sweeps.views.pictures.facts import METRICS
 from sweeps.views.report.facts import ReportFacts
 from sweeps.views.report.words import FILTERS
 
@@ -94,6 +95,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= FILTERS | {"columns": columns}
+    made.globals["metrics"] = METRICS
     # Both are ours, and hold nothing of a study.
     script = _text("page.js")
     made.globals |= {"css": Markup(_text("page.css")), "js": Markup(script)}
