@@ -18,6 +18,7 @@ import pytest
 
 from sweeps.config import load_study
 from tests.scripts import load_script
+from tests.stores import give_database
 
 ROOT = Path(__file__).parents[1]
 
@@ -303,8 +304,7 @@ def test_the_readme_s_new_layer_is_found_tested_and_searched(tmp_path: Path, sam
     (tmp_path / "mnistnn" / "layers" / "leaky_relu.py").write_text(code)
     shutil.copytree(ROOT / "tests" / "mnistnn", tmp_path / "tests" / "mnistnn")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(database, tmp_path / "mlruns")
+    give_database(tmp_path, database)
     (tmp_path / "studies").mkdir()
     study = (ROOT / "studies" / "smoke.toml").read_text()
     search = fenced("toml", first="# in the study")

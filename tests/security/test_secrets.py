@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from sweeps.tracking.address import public, reason_of
 from sweeps.tracking.events import TrialLog
+from tests.stores import give_database
 from tests.sweeps.command import ROOT, Home
 
 SECRET = "S3cr3tW0rd"
@@ -110,8 +110,7 @@ def test_a_sweep_with_passwords_in_both_stores(
     """A real server and a real database, both of which take an address with a password and do not ask for one."""
     home = Home.make(tmp_path / "home", sample_dir)
     server_root = tmp_path / "server"
-    (server_root / "mlruns").mkdir(parents=True)
-    shutil.copy(database, server_root / "mlruns")
+    give_database(server_root, database)
     serve = (
         "import sys, pathlib; from sweeps.tracking import store, ui; root = pathlib.Path(sys.argv[1])\n"
         "ui.serve(store.resolve_uri(None, root), root)"

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from sweeps.errors import TrackingError
 from sweeps.paths import Paths
 from sweeps.tracking import store, ui
+from tests.stores import give_database
 from tests.sweeps.command import ROOT
 
 NAME = "sweeps.example"
@@ -33,9 +33,8 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
     root = tmp_path_factory.mktemp("served")
-    for folder in ("studies", "mlruns"):
-        (root / folder).mkdir()
-    shutil.copy(database, root / "mlruns")
+    (root / "studies").mkdir()
+    give_database(root, database)
     return root
 
 

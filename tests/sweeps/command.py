@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from mnistnn.files import sha256_file
 from sweeps.cli import main
+from tests.stores import give_database
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,8 +46,7 @@ class Home:
         """Makes the folder; `database` is an empty tracking database, which MLflow would take seconds to make."""
         (root / "studies").mkdir(parents=True)
         if database is not None:
-            (root / "mlruns").mkdir()
-            shutil.copy(database, root / "mlruns" / "mlflow.db")
+            give_database(root, database)
         for study in (ROOT / "studies").glob("*.toml"):
             shutil.copy(study, root / "studies")
         return cls(root, data)

@@ -17,6 +17,7 @@ from sweeps.study.bench import Bench
 from sweeps.study.objective import run_trial
 from sweeps.study.space import Space
 from sweeps.study.storage import open_storage, open_study
+from tests.stores import give_database
 
 TRIALS = 5
 
@@ -90,7 +91,5 @@ def home(trained: Home, tmp_path: Path) -> Home:
 @pytest.fixture
 def blank_store(home: Home, database: Path) -> Path:
     """Puts an empty tracking store into `home`."""
-    path = Paths(home.root).mlruns / "mlflow.db"
-    path.parent.mkdir(exist_ok=True)
-    shutil.copy(database, path)
-    return path
+    give_database(home.root, database)
+    return Paths(home.root).mlruns / "mlflow.db"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from sweeps.paths import Paths
 from sweeps.tracking import shipper, store
+from tests.stores import give_database
 from tests.sweeps.tracking.projects import Project
 
 
@@ -26,6 +25,5 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(tmp_path: Path, database: Path) -> Project:
     root = tmp_path / "a project"
-    Paths(root).mlruns.mkdir(parents=True)
-    shutil.copy(database, Paths(root).mlruns)
+    give_database(root, database)
     return Project(root, store.resolve_uri(None, root))

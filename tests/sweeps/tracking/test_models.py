@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from sweeps.tracking import store
 from sweeps.tracking.events import TrialLog
 from sweeps.tracking.models import Part, register_champion
 from sweeps.tracking.shipper import ship_folder
+from tests.stores import give_database
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -69,8 +69,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, database: Path) -> Place:
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(database, tmp_path / "mlruns")
+    give_database(tmp_path, database)
     return Place(tmp_path)
 
 
@@ -224,8 +223,7 @@ def test_a_store_that_refuses_is_one_line(place: Place) -> None:
 
 @pytest.mark.slow
 def test_a_server_takes_it_too(tmp_path: Path, database: Path) -> None:
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(database, tmp_path / "mlruns")
+    give_database(tmp_path, database)
     serve = "import sys, pathlib; from sweeps.tracking import ui; ui.serve(sys.argv[1], pathlib.Path(sys.argv[2]))"
     server = subprocess.Popen(
         [sys.executable, "-c", serve, f"sqlite:///{tmp_path}/mlruns/mlflow.db", str(tmp_path)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +17,7 @@ import optuna
 
 from sweeps.paths import Paths
 from sweeps.study.storage import load_study, origin_of
+from tests.stores import give_database
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -66,8 +66,7 @@ class Project:
         self.file.write_text(STUDY.format(trials=trials, epochs=epochs))
         self.paths = Paths(root).study("live")
         if database is not None:
-            Paths(root).mlruns.mkdir()
-            shutil.copy(database, Paths(root).mlruns / "mlflow.db")
+            give_database(root, database)
 
     def start(self, *options: str, workers: int = 1, verb: str = "run") -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SWEEPS_", "MLFLOW_"))}
