@@ -96,7 +96,7 @@ class FinalStage:
     ) -> None:
         self._final = config.final or Final()
         self._seed, self._workers = config.seed, workers
-        self._finalists = Finalists(paths, self._final.top)
+        self._finalists = Finalists(paths, config.metric, self._final.top)
         self.images = images - images // self._final.folds
         self._times = MemberTimes(forecast, self.images, images, is_shifted=bool(config.validation_shift))
         self._deadline = None if left_s is None else time.monotonic() + left_s
@@ -230,17 +230,11 @@ class FinalStage:
         return Pick(quickest, epochs) if epochs >= SHORTEST * target else None
 
     def _queue(self, study: optuna.Study, pick: Pick, current: Sequence[FrozenTrial]) -> FrozenTrial:
-        folds = self._final.folds
-        used = Counter(
-            trial.user_attrs[FINAL]["fold"]
-            for trial in current
-            if is_final(trial) and trial.state != TrialState.FAIL and trial.user_attrs[FINAL]["folds"] == folds
-        )
         base = pick.base
         final = {
             "of": origin_of(base),
-            "fold": min(range(1, folds + 1), key=lambda fold: used[fold]),
-            "folds": folds,
+            "fold": self._fold(base, current),
+            "folds": self._final.folds,
             "seed": self._seed,
             "epochs": pick.epochs,
         }
@@ -248,6 +242,22 @@ class FinalStage:
         attributes = {"overrides": base.user_attrs.get("overrides", {}), FINAL: final, EPOCH_S_ESTIMATE: estimate}
         number = queue(study, base.params, attributes, params=base.params, distributions=base.distributions)
         return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
+
+    def _fold(self, base: FrozenTrial, current: Sequence[FrozenTrial]) -> int:
+        """Returns the part of the images that a member leaves out: the one that its architecture has left out least.
+
+        Of several such it is the one that others have left out most: only images that two members or more have
+        answered can say which of them, and which weights, an ensemble should have.
+        """
+        labels = {origin_of(trial): _label(trial) for trial in current}
+        own, others = Counter[int](), Counter[int]()
+        for trial in current:
+            if is_final(trial) and trial.state != TrialState.FAIL:
+                final = trial.user_attrs[FINAL]
+                if final["folds"] == self._final.folds:
+                    is_own = labels.get(final["of"]) == _label(base)
+                    (own if is_own else others)[final["fold"]] += 1
+        return min(range(1, self._final.folds + 1), key=lambda fold: (own[fold], -others[fold]))
 
 
 def _label(trial: FrozenTrial) -> str:

@@ -30,12 +30,13 @@ class Kept:
 
     def __init__(self, root: Path) -> None:
         self.paths = StudyPaths(root)
+        self.metric = "val_loss"
         self.trials: list[FrozenTrial] = []
 
     def add(self, label: str, val_loss: float, probs: np.ndarray | None = None, **attributes: Any) -> None:
         trial = create_trial(
             state=attributes.pop("state", TrialState.COMPLETE),
-            value=val_loss,
+            value=attributes.pop("value", val_loss),
             user_attrs={"label": label, "val_loss": val_loss} | attributes,
         )
         trial.number = len(self.trials)
@@ -45,7 +46,7 @@ class Kept:
             np.savez(self.paths.trial(trial.number) / "val_probs.npz", probs=probs, labels=LABELS)
 
     def chosen(self, top: int) -> list[int]:
-        return [trial.number for trial in Finalists(self.paths, top).of(self.trials)]
+        return [trial.number for trial in Finalists(self.paths, self.metric, top).of(self.trials)]
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_what_was_no_part_of_the_search_and_what_has_no_end_stays_out(kept: Kept
     kept.add("b", 0.1, repeats={"trial": 0, "seed": 1})
     kept.add("c", 0.1, final={"of": 0, "fold": 1, "folds": 10, "seed": 0, "epochs": 2})
     kept.add("d", 0.1)
-    kept.trials[3].user_attrs["val_loss"] = float("nan")
+    kept.trials[3].value = float("nan")
     pruned = create_trial(state=TrialState.PRUNED, user_attrs={"label": "e", "val_loss": 0.1})
     pruned.number = 4
     kept.trials.append(pruned)
@@ -84,9 +85,18 @@ def test_what_was_no_part_of_the_search_and_what_has_no_end_stays_out(kept: Kept
 def test_where_shifted_images_count_they_count_here_too(kept: Kept) -> None:
     probs = outputs(sure=1.0, right=0.9)
     plain = calibrated_loss(LABELS, np.log(probs))
-    kept.add("a", plain, probs, shifted_val_loss=3 * plain)
-    kept.add("b", plain, probs, shifted_val_loss=2 * plain)
+    kept.add("a", plain, probs, value=2 * plain)
+    kept.add("b", plain, probs, value=1.5 * plain)
     assert kept.chosen(2) == [1, 0]
+
+
+@pytest.mark.parametrize(("metric", "order"), [("val_accuracy", [1, 2, 0]), ("val_calibrated_loss", [0, 2, 1])])
+def test_by_another_metric_what_the_study_judged_them_by_counts(kept: Kept, metric: str, order: list[int]) -> None:
+    kept.metric = metric
+    probs = outputs(sure=1.0, right=0.9)
+    for label, val_loss, value in (("a", 0.1, 0.95), ("b", 0.3, 0.98), ("c", 0.2, 0.97)):
+        kept.add(label, val_loss, probs, value=value)
+    assert kept.chosen(3) == order
 
 
 def test_where_predictions_are_gone_or_damaged_the_plain_loss_counts(kept: Kept) -> None:
