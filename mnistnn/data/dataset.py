@@ -18,7 +18,7 @@ from mnistnn.data.gz import unpack_idx
 from mnistnn.data.idx import IMAGES, LABELS, idx_count, map_idx
 from mnistnn.errors import DataError, OutputError
 from mnistnn.files import sha256_bytes
-from mnistnn.types import UInt8s
+from mnistnn.types import Ints, UInt8s
 
 __all__ = [
     "FILES",
@@ -225,7 +225,7 @@ def _digest_of(line: bytes) -> str | None:
     return entry.get("digest") if isinstance(entry, dict) else None
 
 
-def stratified(labels: UInt8s, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def stratified(labels: Ints, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draws `count` images with the classes in the whole's proportions, rounded by the largest remainder.
 
     Shape: labels: (N,) → (count,) int64, sorted

@@ -83,6 +83,12 @@ _DIGITS = 9  # as many as a trial's number can have
     default=None,
     help="Take in what the trials were at the ends of earlier cycles of a cosine.  [default: the study's, no]",
 )
+@click.option(
+    "--no-test",
+    is_flag=True,
+    help="Only show what would be chosen and what it is worth by the images that choose: save nothing, and leave the "
+    "test images closed.",
+)
 @options("data_dir", "storage", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
 @click.pass_context
 def ensemble(
@@ -90,8 +96,10 @@ def ensemble(
     /,
     studies: Sequence[str],
     members: list[tuple[str, int]] | None,
+    no_test: bool,
     data_dir: Path | None,
     storage: str | None,
+    tracking_uri: str | None,
     overrides: Sequence[str],
     seed: int | None,
     pictures: bool,
@@ -104,7 +112,7 @@ def ensemble(
     The members and their average are scored on validation and test images, and the average becomes the champion of
     MLflow's registered model sweeps-STUDY. Of several studies, run on the same data, it is the first one's.
     """
-    from sweeps.ensemble import as_text, build_ensemble
+    from sweeps.ensemble import as_text, build_ensemble, choose_members, preview
 
     if members is not None:
         refuse_beside(ctx, "--members", "top", "stage")
@@ -113,6 +121,11 @@ def ensemble(
     others = [read_study(name) for name in more]
     chosen |= {"others": others, "numbers": _by_study(members, config.name, [each.name for each in others])}
     root, dataset, say = project_root(), find_data(data_dir, quiet), log_to(quiet)
+    chosen |= {"root": root, "dataset": dataset, "storage_url": storage}
+    if no_test:
+        found = preview(choose_members(config, **chosen)[0])
+        show_as(found.text(), found.to_dict(), as_json)
+        return 0
 
     def draw(report: EnsembleReport, folder: Path) -> Sequence[str]:
         from sweeps.views.pictures.kept import keep_ensemble_pictures  # when there is something to draw
@@ -120,8 +133,8 @@ def ensemble(
         paths = Paths(root).study(config.name)
         return keep_ensemble_pictures(report, paths, dataset, folder, seed=config.seed, say=say)
 
-    chosen |= {"storage_url": storage, "draw": draw if pictures else None, "echo": say}
-    report = build_ensemble(config, root=root, dataset=dataset, **chosen)
+    chosen |= {"tracking_uri": tracking_uri, "draw": draw if pictures else None, "echo": say}
+    report = build_ensemble(config, **chosen)
     show_as(as_text(report), report.to_dict(), as_json)
     if report.untracked:
         click.echo(f"error: {report.untracked}", err=True)
@@ -152,14 +165,9 @@ def _by_study(members: list[tuple[str, int]] | None, first: str, others: Sequenc
 @click.command()
 @click.argument("study", type=STUDY)
 @click.option("--test", is_flag=True, help="Take the test images, once, when nothing is left to choose.")
-@click.option(
-    "--images", "most", type=click.IntRange(min=10), metavar="N", help="Take N of the others.  [default: all]"
-)
+@click.option("--images", "most", type=click.IntRange(min=10), metavar="N", help="Take N of them.  [default: all]")
 @options("data_dir", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
-@click.pass_context
 def robustness(
-    ctx: click.Context,
-    /,
     study: str,
     test: bool,
     data_dir: Path | None,
@@ -176,8 +184,6 @@ def robustness(
     """
     from sweeps.views.robustness import try_ensemble
 
-    if test:
-        refuse_beside(ctx, "--test", "most")
     config = read_study(study, overrides, seed)
     chosen |= {"root": project_root(), "seed": config.seed, "test": test, "echo": log_to(quiet)}
     found = try_ensemble(config.name, dataset=find_data(data_dir, quiet), **chosen)

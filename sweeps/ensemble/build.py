@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnistnn.data import Dataset
 from mnistnn.data.dataset import count_openings
@@ -30,7 +30,7 @@ from sweeps.tracking.address import resolve_uri
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
 
-__all__ = ["Echo", "build_ensemble", "to_stderr"]
+__all__ = ["Echo", "build_ensemble", "choose_members", "to_stderr"]
 
 Echo = Callable[[str], object]
 #: Draws an ensemble into a folder, which holds its predictions, and returns the names of the pictures.
@@ -93,24 +93,20 @@ def build_ensemble(
         CheckpointError: a member's predictions or weights are missing or damaged.
         OutputError: the results cannot be written.
     """
-    method = check_method(method or config.ensemble.method)
     paths = Paths(root).study(config.name)
-    sources = [
-        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url) for each in (config, *others)
-    ]
-    config = sources[0].config
-    chosen = _choose(
-        sources,
-        dataset,
-        {
-            "top": top,
-            "method": method,
-            "stage": stage,
-            "numbers": numbers,
-            "add": add,
-            "tta": config.ensemble.tta if tta is None else tta,
-            "snapshots": config.ensemble.snapshots if snapshots is None else snapshots,
-        },
+    chosen, config = choose_members(
+        config,
+        root=root,
+        dataset=dataset,
+        top=top,
+        method=method,
+        stage=stage,
+        others=others,
+        numbers=numbers,
+        add=add,
+        tta=tta,
+        snapshots=snapshots,
+        storage_url=storage_url,
     )
     folder = paths.ensemble / sha256_bytes(f"{chosen.method} {chosen.ensemble.digest}".encode())[:12]
     lock = FileLock(paths.ensemble / "build.lock")
@@ -152,13 +148,54 @@ def build_ensemble(
         lock.release()
 
 
-def _choose(sources: Sequence[Source], dataset: Dataset, asked: Mapping[str, Any]) -> Choice:
-    first, *more = sources
-    chosen = choose(first.study, first.config, first.paths, dataset=dataset, compare=True, others=more, **asked)
+def choose_members(
+    config: StudyConfig,
+    *,
+    root: Path,
+    dataset: Dataset,
+    top: int | None = None,
+    method: str | None = None,
+    stage: str = "auto",
+    others: Sequence[StudyConfig] = (),
+    numbers: Mapping[str, Sequence[int]] | None = None,
+    add: Sequence[Path] = (),
+    tta: int | None = None,
+    snapshots: bool | None = None,
+    storage_url: str | None = None,
+) -> tuple[Choice, StudyConfig]:
+    """Chooses what `build_ensemble`, which says what is what, would score and save. No test image is opened.
+
+    Returns:
+        The choice, and the study as it was last run.
+
+    Raises:
+        StudyError, DataError, CheckpointError: as `build_ensemble` says.
+    """
+    method = check_method(method or config.ensemble.method)
+    paths = Paths(root).study(config.name)
+    first, *more = (
+        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url) for each in (config, *others)
+    )
+    config = first.config
+    chosen = choose(
+        first.study,
+        config,
+        first.paths,
+        top=top,
+        method=method,
+        dataset=dataset,
+        stage=stage,
+        compare=True,
+        others=more,
+        numbers=numbers,
+        add=add,
+        tta=config.ensemble.tta if tta is None else tta,
+        snapshots=config.ensemble.snapshots if snapshots is None else snapshots,
+    )
     for member in chosen.ensemble.members:
         if not member.outside:
             load_network(member, first.paths)  # what is damaged shall be found before the test images are opened
-    return chosen
+    return chosen, config
 
 
 def _source(config: StudyConfig, paths: StudyPaths, dataset: Dataset, storage_url: str | None) -> Source:

@@ -64,14 +64,14 @@ def weigh(evidence: Evidence, method: str, *, compare: bool = False) -> Weighing
     Args:
         evidence: of the members, the best first.
         method: a name in `METHODS`, or "auto".
-        compare: whether to score all methods even where one was named.
+        compare: whether to score all methods even where one was named; never where few images have two answers.
     """
+    named = "mean" if method == AUTO else method
     if len(evidence.probs) == 1 or len(evidence) < 2:
-        return Weighing("mean" if method == AUTO else method, METHODS["mean"](evidence))
-    if method == AUTO and evidence.overlap < _LEAST_OVERLAP:
-        return Weighing("mean", METHODS["mean"](evidence))
-    if method != AUTO and not compare:
-        return Weighing(method, METHODS[method](evidence))
+        return Weighing(named, METHODS["mean"](evidence))
+    is_told = evidence.overlap >= _LEAST_OVERLAP  # which way is better
+    if not is_told or (method != AUTO and not compare):
+        return Weighing(named, METHODS[named](evidence))
     weights = {name: fit(evidence) for name, fit in METHODS.items()}
     outcomes = {name: _cross_fit(evidence, fit) for name, fit in METHODS.items()}
     losses, _ = outcomes["mean"]

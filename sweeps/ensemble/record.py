@@ -26,6 +26,7 @@ __all__ = [
     "Gain",
     "Scored",
     "Scores",
+    "images_that_chose",
     "load_ensemble",
     "load_report",
     "read_report",
@@ -151,7 +152,7 @@ class EnsembleReport:
     @property
     def chosen_by(self) -> str:
         """What the images are called that chose its members: "validation", "out-of-fold", or "held-out" of both."""
-        return {"final": "out-of-fold", "mixed": "held-out"}.get(self.stage, "validation")
+        return images_that_chose(self.stage)
 
     @property
     def ranked_by(self) -> str:
@@ -207,6 +208,11 @@ class EnsembleReport:
         ):
             raise ValueError("no data set")
         return report
+
+
+def images_that_chose(stage: str) -> str:
+    """Returns what the images are called by which members of a stage are chosen, weighed and calibrated."""
+    return {"final": "out-of-fold", "mixed": "held-out"}.get(stage, "validation")
 
 
 def save_report(report: EnsembleReport, path: Path) -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mnistnn.files import atomic_write
-from sweeps.ensemble.carried import is_few
 from sweeps.ensemble.evaluate import Interval
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import RECORD, EnsembleReport, Gain, Scores, save_report
+from sweeps.ensemble.wording import (
+    METHOD_HEAD,
+    SHORT,
+    answers_text,
+    in_columns,
+    interval_text,
+    method_rows,
+    methods_lines,
+    temperature_lines,
+    views_lines,
+)
 
-__all__ = ["FILES", "as_markdown", "as_text", "choice_text", "copy_file", "in_columns", "write_files"]
+__all__ = ["FILES", "as_markdown", "as_text", "choice_text", "copy_file", "opened_text", "write_files"]
 
 #: An ensemble's files. The record comes last: where it is, the others are.
 FILES = (PROBS, "confusion.csv", "report.md", RECORD)
@@ -25,13 +35,13 @@ _FLATTERY = {
     "held-out": "Held-out: each image was answered by the members that were not trained on it; those of a search kept "
     "their epoch of least validation loss, which flatters them, and those from outside have their own word for it.",
 }
-_METHOD_HEAD = ["members", "loss", "accuracy", "loss below the mean's"]
-_SHORT = {"validation": "val", "out-of-fold": "oof", "held-out": "held"}
+_ONE_ANSWER = "not known: no image has more answers than one"
 
 
 def as_text(report: EnsembleReport) -> str:
     """Returns the report for a terminal."""
-    part = _SHORT[report.chosen_by]
+    by, count = report.chosen_by, len(report.members)
+    part = SHORT[by]
     table = in_columns(
         [["", "net", "weight", f"{part} acc", f"{part} loss", "test acc", "test loss"], *_rows(report)], left=(0, 1)
     )
@@ -42,13 +52,14 @@ def as_text(report: EnsembleReport) -> str:
         *table[:-1],
         rule,
         table[-1],
+        *filter(None, [answers_text(report.answers, count, by)]),
         "",
         *_gains(report),
-        *_methods(report),
-        *_temperature(report),
-        *_views(report),
+        *methods_lines(report.methods, report.method, report.answers, count, by),
+        *temperature_lines(report.temperature, report.carried, report.answers, count, by),
+        *views_lines(report.tta, report.tta_gain, by),
         f"most confused on test: {_confusions(report) or 'nothing'}",
-        f"test images opened {_times(report.test_openings)} so far, each time noted; none was used to choose.",
+        opened_text(report.test_openings),
         f"saved in studies/{report.study}/ensemble/" + (f", registered as {report.model}" if report.model else ""),
     ]
     return "\n".join(lines)
@@ -57,7 +68,7 @@ def as_text(report: EnsembleReport) -> str:
 def as_markdown(report: EnsembleReport) -> str:
     """Returns the report as Markdown, with how to read it."""
     by = report.chosen_by
-    part = _SHORT[by]
+    part = SHORT[by]
     head = ["trial", "net", "weight", f"{part} accuracy", f"{part} loss", "test accuracy", "test loss"]
     table = [_markdown_row(head), "|---|---|" + "--:|" * 5]
     rows = _rows(report)
@@ -67,19 +78,23 @@ def as_markdown(report: EnsembleReport) -> str:
     confusion = [_markdown_row(["label \\ predicted", *map(str, digits)]), "|---|" + "--:|" * len(digits)]
     confusion += [_markdown_row([f"**{i}**", *map(str, row)]) for i, row in enumerate(report.confusion)]
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    count = len(report.members)
+    ends = temperature_lines(report.temperature, report.carried, report.answers, count, by)
+    ends += views_lines(report.tta, report.tta_gain, by)
     parts = [
         f"# {report.title[0].upper()}{report.title[1:]}",
         f"Study `{report.study}`: {choice_text(report)}.",
         "\n".join(table),
         f"## Gain over {report.best.member.name}",
-        f"- {by}: {_gain(report.val_gain)}\n- test: {_gain(report.test_gain)}",
+        f"- {by}: {_val_gain(report)}\n- test: {_gain(report.test_gain)}",
         "In brackets: 95 % intervals, paired over the same images. Accuracy: adjusted Wald interval (Bonett and Price "
         "2012). Loss, after a temperature for each: percentile bootstrap of 2,000 resamples of the images. They tell "
         "what other images would have changed, not what other seeds would have.",
-        f"{_FLATTERY[by]} {_counts(report)}The test figures chose nothing. The best member is the best by "
+        f"{_FLATTERY[by]} {_counts(report)}No test figure chose anything here. The best member is the best by "
         f"{report.ranked_by}, never by test. The test images of this data set had been opened "
         f"{_times(report.test_openings)} when it was scored.",
         *_methods_markdown(report),
+        *filter(None, [" ".join(map(str.strip, ends))]),
         "## Test images by label and prediction",
         "\n".join(confusion),
         f"Most confused: {_confusions(report) or 'nothing'}.",
@@ -122,7 +137,7 @@ def _gains(report: EnsembleReport) -> list[str]:
         return [f"{best} is the only member, so there is no gain to speak of."]
     lines = [
         f"gain over {best}, the best by {report.ranked_by} (95 % intervals, paired over the same images):",
-        f"  {by.ljust(10)}  {_gain(report.val_gain)}",
+        f"  {by.ljust(10)}  {_val_gain(report)}",
         f"  {'test'.ljust(max(10, len(by)))}  {_gain(report.test_gain)}",
     ]
     if report.val_gain.loss.estimate < 0 and report.stage != "final":  # there, that is one part of the images
@@ -160,41 +175,21 @@ def choice_text(report: EnsembleReport) -> str:
     return text + (f", {left_out} of them left out by {report.method} selection" if left_out else "")
 
 
-def _methods(report: EnsembleReport) -> list[str]:
-    """Returns the table of the ways of weighing, if they were compared."""
-    if not report.methods:
-        return []
-    rows = in_columns([["  method", *_METHOD_HEAD], *_method_rows(report)], left=(0,))
-    return [f"ways of weighing, each scored on {report.chosen_by} images that it was not fitted on:", *rows]
-
-
-def _method_rows(report: EnsembleReport) -> list[list[str]]:
-    return [
-        [
-            f"{'→' if each.method == report.method else ' '} {each.method}",
-            str(each.members),
-            f"{each.loss:.4f}",
-            f"{100 * each.accuracy:.2f} %",
-            "" if each.method == "mean" else _interval(each.gain, 5),
-        ]
-        for each in report.methods
-    ]
-
-
 def _methods_markdown(report: EnsembleReport) -> list[str]:
+    by = report.chosen_by
     if not report.methods:
-        return []
-    head = ["method", *_METHOD_HEAD]
+        found = methods_lines((), report.method, report.answers, len(report.members), by)
+        return [line[0].upper() + line[1:] for line in found]
+    head = ["method", *METHOD_HEAD]
     rows = [
         _markdown_row([f"**{row[0][2:]}**" if row[0].startswith("→") else row[0][2:], *row[1:]])
-        for row in _method_rows(report)
+        for row in method_rows(report.methods, report.method)
     ]
     return [
         "## Ways of weighing",
         "\n".join([_markdown_row(head), "|---|" + "--:|" * 4, *rows]),
-        f"Each was fitted, with a temperature, on four fifths of the {report.chosen_by} images and scored on the other "
+        f"Each was fitted, with a temperature, on four fifths of the {by} images and scored on the other "
         "fifth, in turn. The plain mean is taken unless another's gain is clear of zero, or another was asked for.",
-        " ".join([*map(str.strip, _temperature(report)), *_views(report)]),
     ]
 
 
@@ -211,58 +206,15 @@ def _counts(report: EnsembleReport) -> str:
     )
 
 
-def _views(report: EnsembleReport) -> list[str]:
-    if not report.tta:
-        return []
-    pixels = "pixel" if report.tta == 1 else "pixels"
-    lines = [f"members average five views: the image, and it shifted by {report.tta} {pixels} in four directions."]
-    if report.tta_gain is not None:
-        lines.append(f"on the {report.chosen_by} images views lower the loss by {_interval(report.tta_gain, 5)}.")
-    return lines
-
-
-def _temperature(report: EnsembleReport) -> list[str]:
-    if report.temperature == 1.0:
-        return []
-    start, by = f"temperature {report.temperature:.4g}", report.chosen_by
-    effect = "it changes how sure the ensemble is, and no answer."
-    if (carried := report.carried) is not None:
-        return [
-            f"{start} = {carried.single:.4g} × {carried.ratio:.4g}: {effect}",
-            f"  {carried.single:.4g} fits single nets on the {by} images, which have too few answers each to average;",
-            f"  {carried.ratio:.4g} is what averaging {carried.trials} of the search's trials does to theirs.",
-        ]
-    if report.answers is None or not is_few(report.answers, len(report.members)):
-        return [f"{start}, fitted on the {by} images after averaging: {effect}"]
-    return [
-        f"{start}, fitted on the {by} images: {effect}",
-        f"  for an average of {len(report.members)} it is too high: those images have {report.answers:.1f} answers "
-        "each, and no search was there to go by.",
-    ]
-
-
-def in_columns(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
-    """Returns rows of cells in columns, those at the places `left` to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def _gain(gain: Gain) -> str:
     points = Interval(*(100 * end for end in (gain.accuracy.estimate, gain.accuracy.low, gain.accuracy.high)))
     loss = Interval(-gain.loss.estimate, -gain.loss.high, -gain.loss.low)  # as the change that it is
-    return f"accuracy {_interval(points, 2)} points, loss {_interval(loss, 4)}"
+    return f"accuracy {interval_text(points, 2)} points, loss {interval_text(loss, 4)}"
 
 
-def _interval(interval: Interval, digits: int) -> str:
-    ends = (interval.estimate + 0.0, interval.low + 0.0, interval.high + 0.0)  # no minus zero
-    estimate, low, high = (f"{end:+.{digits}f}" for end in ends)
-    return f"{estimate} [{low}, {high}]"
+def _val_gain(report: EnsembleReport) -> str:
+    """Returns the gain on the images that chose; where each has one answer, a net was held against itself."""
+    return _ONE_ANSWER if report.answers == 1 else _gain(report.val_gain)
 
 
 def _confusions(report: EnsembleReport) -> str:
@@ -274,6 +226,14 @@ def _confusions(report: EnsembleReport) -> str:
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
     return ", ".join(f"{label} as {predicted} ({count})" for count, label, predicted in pairs[:_SHOWN_CONFUSIONS])
+
+
+def opened_text(openings: int) -> str:
+    """Returns how often the test images have been opened, and what that means for whoever reads figures of them."""
+    if openings == 1:
+        return "test images opened once so far, which is noted; nothing was chosen by them."
+    start = f"test images opened {_times(openings)} so far, each time noted; nothing here was chosen by them."
+    return f"{start}\n  who chooses between ensembles by these figures does: `ensemble --no-test` shows others."
 
 
 def _times(count: int) -> str:

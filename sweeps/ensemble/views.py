@@ -15,12 +15,14 @@ from mnistnn.types import Floats, UInt8s
 if TYPE_CHECKING:
     from mnistnn.network import Network
 
-__all__ = ["MOST_PIXELS", "predict", "shifted"]
+__all__ = ["MOST_PIXELS", "VIEWS", "predict", "shifted"]
 
 #: Farther than this the ink of most digits leaves the image.
 MOST_PIXELS = 4
 
 _SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+#: How many there are: so many times as long an answer takes.
+VIEWS = len(_SHIFTS)
 
 
 def shifted(images: UInt8s, down: int, right: int) -> UInt8s:

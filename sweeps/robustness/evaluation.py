@@ -80,16 +80,23 @@ def held_out(
     _check_data(report, dataset)
     known = Reader(ensemble.paths, dataset, seed).read(ensemble.members)
     indices = np.unique(np.concatenate([each.indices for each in known]))
-    if most is not None and most < len(indices):
-        rng = np.random.default_rng(SEED)
-        indices = indices[stratified(dataset.train_labels[indices], most, rng)]
+    indices = indices[_sampled(dataset.train_labels[indices], most)]
     seen = np.stack([np.isin(indices, each.indices) for each in known])
     labels = dataset.train_labels[indices].astype(np.int64)
     return Subjects(report.chosen_by, dataset.train_images[indices], labels, seen, most)
 
 
-def opened_test(report: EnsembleReport, ensemble: Ensemble, dataset: Dataset, ledger: Path) -> Subjects:
+def opened_test(
+    report: EnsembleReport, ensemble: Ensemble, dataset: Dataset, ledger: Path, *, most: int | None = None
+) -> Subjects:
     """Opens the test images, once it is sure that all members can answer.
+
+    Args:
+        report: on the ensemble.
+        ensemble: the same, to predict with.
+        dataset: what the study was run on.
+        ledger: where the opening is noted.
+        most: how many images to take at most, stratified by label; by default all.
 
     Raises:
         StudyError: the study was run on other data.
@@ -99,8 +106,16 @@ def opened_test(report: EnsembleReport, ensemble: Ensemble, dataset: Dataset, le
     for member in ensemble.members:
         load_network(member, ensemble.paths)
     test = dataset.open_test(f"robustness of study {ensemble.study}", ledger)
-    seen = np.ones((len(ensemble.members), len(test)), bool)
-    return Subjects("test", np.asarray(test.images), test.labels.astype(np.int64), seen, openings=test.openings)
+    rows = _sampled(test.labels, most)
+    seen = np.ones((len(ensemble.members), len(rows)), bool)
+    return Subjects("test", test.images[rows], test.labels[rows].astype(np.int64), seen, most, test.openings)
+
+
+def _sampled(labels: Ints, most: int | None) -> NDArray[np.int64]:
+    """Returns the places of so many images at most, stratified by label, the same ones whoever asks."""
+    if most is None or most >= len(labels):
+        return np.arange(len(labels))
+    return stratified(labels, most, np.random.default_rng(SEED))
 
 
 def _check_data(report: EnsembleReport, dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.config.arms import Arm
 from sweeps.ensemble.difference import Contrast, holm, mean_interval, paired_difference
 from sweeps.ensemble.evaluate import Interval
-from sweeps.ensemble.report import in_columns
+from sweeps.ensemble.wording import in_columns
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.arms import arm_trials

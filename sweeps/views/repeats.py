@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sweeps.config.sections import DIRECTIONS
 from sweeps.ensemble.difference import Contrast, holm, mean_difference, mean_interval
 from sweeps.ensemble.evaluate import Interval
-from sweeps.ensemble.report import in_columns
+from sweeps.ensemble.wording import in_columns
 from sweeps.study.lookup import config_of, find_trial
 from sweeps.study.repeat import repeats_of
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mnistnn.data import Dataset
 from sweeps.ensemble.record import EnsembleReport, load_report
-from sweeps.ensemble.report import in_columns
+from sweeps.ensemble.views import VIEWS
+from sweeps.ensemble.wording import in_columns
 from sweeps.errors import StudyError
 from sweeps.paths import Paths, StudyPaths
 from sweeps.records import as_json
@@ -80,7 +81,7 @@ def try_ensemble(
         dataset: what the study was run on.
         seed: the study's, which parts the validation images from the others.
         test: whether to take the test images, and not those that the members were chosen by.
-        most: how many of the latter to take at most.
+        most: how many of them to take at most.
         tracking_uri: MLflow's store; by default the project's own.
         pictures: whether to draw it.
         echo: takes lines of progress.
@@ -142,12 +143,13 @@ def _try(
             f"build the ensemble without --add: `ensemble {report.study}`."
         )
     if test:
-        subjects = opened_test(report, ensemble, dataset, project.test_ledger)
+        subjects = opened_test(report, ensemble, dataset, project.test_ledger, most=most)
     else:
         subjects = held_out(report, ensemble, dataset, seed=seed, most=most)
     nets = "1 net" if len(ensemble.members) == 1 else f"{len(ensemble.members)} nets"
     count = sum(len(group.variants) for group in GROUPS)
-    echo(f"{report.title}: {count} variants of {len(subjects.labels):,} {subjects.part} images, by {nets}")
+    views = f", {VIEWS} views each" if ensemble.tta else ""
+    echo(f"{report.title}: {count} variants of {len(subjects.labels):,} {subjects.part} images, by {nets}{views}")
     return evaluate(report, ensemble, subjects, echo=echo)
 
 
@@ -215,7 +217,7 @@ def as_markdown(found: Robustness) -> str:
 
 def option_of(found: Robustness) -> str:
     """Returns what the verb is given beside the study's name for these images: " --test"."""
-    return " --test" if found.part == "test" else f" --images {found.sampled}" if found.sampled else ""
+    return (" --test" if found.part == "test" else "") + (f" --images {found.sampled}" if found.sampled else "")
 
 
 def _images(found: Robustness) -> str:
@@ -250,7 +252,10 @@ def _words(found: Robustness) -> Iterator[str]:
             yield f"A member that was trained on all of the images has no figure ({_NONE}): take more by --images."
     else:
         times = "once" if found.test_openings == 1 else f"{found.test_openings} times"
-        yield f"The test images of this data set were opened {times} so far, each time noted; none was used to choose."
+        yield (
+            f"The test images of this data set were opened {times} so far, each time noted; nothing in this ensemble "
+            "was chosen by them."
+        )
     lost = {each.name: 1 - each.ink for each in found.groups if each.ink is not None and each.name.startswith("shift")}
     if told := ", ".join(f"{name} {_percent(share)}" for name, share in lost.items() if share > _SPARED):
         yield f"What a shift moves beyond the edge is lost; of all ink: {told}."

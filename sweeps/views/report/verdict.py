@@ -143,16 +143,16 @@ def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
     trust = f"Believe {percent(tested.low)} to {percent(tested.high)} for new digits like these: the test digits chose "
     trust += f"nothing, {opened}"
     gap = difference(validated, tested)
+    some = "" if ensemble.answers is None else f", {ensemble.answers:.1f} of {len(ensemble.members)} on average"
+    by_some = f"all networks read each of these, and of those only the networks that had not been trained on it{some}"
+    is_by_some = ensemble.is_partial and ensemble.leads
     if gap.low <= 0 <= gap.high:
-        return f"{trust}, and they agree with the {ensemble.chosen_by} digits to within chance."
+        agree = f"{trust}, and they agree with the {ensemble.chosen_by} digits to within chance"
+        return f"{agree}, though {by_some}." if is_by_some else f"{agree}."
     if gap.estimate < 0:
-        than, number = f"than the {ensemble.chosen_by} digits (by {points(-gap.estimate)})", len(ensemble.members)
-        if ensemble.is_partial and ensemble.leads:
-            some = "" if ensemble.answers is None else f", {ensemble.answers:.1f} of {number} on average"
-            return (
-                f"{trust}, and they were read better {than}: all networks read each of these, and of those only the "
-                f"networks that had not been trained on it{some}."
-            )
+        than = f"than the {ensemble.chosen_by} digits (by {points(-gap.estimate)})"
+        if is_by_some:
+            return f"{trust}, and they were read better {than}: {by_some}."
         return f"{trust}, and they turned out easier {than}."
     return f"{trust}; the {ensemble.chosen_by} digits, which did choose, had promised {points(gap.estimate)} more."
 

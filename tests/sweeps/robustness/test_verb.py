@@ -105,6 +105,11 @@ def test_the_test_images_are_opened_once_and_counted(shared: Home) -> None:
     assert f"opened {before + 1} times so far" in again.out.replace("\n", " ")
     assert openings(shared) == before + 1
     assert read_robustness(folder(shared) / "robustness.json") is not None  # beside it
+    fewer = shared("robustness", "smoke", "--test", "--images", 40)  # the test images again, and counted
+    assert fewer.out.splitlines()[0].endswith("· study smoke, 40 test images, drawn from all")
+    assert openings(shared) == before + 2
+    page = (folder(shared) / "robustness-test.md").read_text()
+    assert "`sweeps robustness smoke --test --images 40`" in page
 
 
 def test_no_test_image_is_opened_where_a_member_cannot_answer(shared: Home, tmp_path: Path) -> None:
@@ -130,7 +135,6 @@ def refused(home: Home, *arguments: Any) -> str:
 
 def test_what_cannot_be_done_is_one_line(shared: Home, sample_dir: Path, tmp_path: Path) -> None:
     assert "must have an ensemble" in refused(shared, "default")
-    assert "--images must not stand beside --test" in refused(shared, "smoke", "--test", "--images", 40)
     assert "'--images'" in refused(shared, "smoke", "--images", 3)
     other = tmp_path / "data"
     shutil.copytree(sample_dir, other)

@@ -136,7 +136,7 @@ def test_a_network_alone_has_the_interval_of_its_own_images(facts: ReportFacts) 
     behind = out_of_fold(facts, chosen_by="held-out", val_loss_gain=PERHAPS_WORSE, val_accuracy=share_interval(1.0, 9))
     best = behind.best
     test = share_interval(0.95, 10_000)
-    for images, said in ((60, "to within chance"), (100_000, "had promised")):
+    for images, said in ((60, "to within chance."), (100_000, "had promised")):
         members = (dataclasses.replace(best, images=images, val_accuracy=0.97), *behind.members[1:])
         ensemble = dataclasses.replace(behind, members=members, best_test_accuracy=test)
         assert said in verdict(facts.winner, ensemble, facts.curse, facts.effort, facts.openings)[1]

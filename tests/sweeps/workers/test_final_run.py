@@ -50,7 +50,7 @@ def test_members_follow_the_search_in_one_call(plain: Project) -> None:
     trials = plain.study().trials
     assert [FINAL in trial.user_attrs for trial in trials] == [False, False, True, True, True]
     finals = [trial.user_attrs[FINAL] for trial in trials[2:]]
-    assert [final["fold"] for final in finals] == [1, 2, 3]
+    assert [final["fold"] for final in finals] == [1, 1, 2]
     assert {final["of"] for final in finals} == {0, 1}
     out, _ = plain.run()  # nothing is left to do
     assert len(plain.study().trials) == 5
@@ -63,7 +63,7 @@ def test_mlflow_has_them_in_the_same_experiment(plain: Project) -> None:
             "SELECT r.name, r.experiment_id, r.status FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid "
             "WHERE t.key = 'stage' AND t.value = 'final'"
         ).fetchall()
-    assert sorted(name[:14] for name, *_ in rows) == ["#002 final 1/3", "#003 final 2/3", "#004 final 3/3"]
+    assert sorted(name[:14] for name, *_ in rows) == ["#002 final 1/3", "#003 final 1/3", "#004 final 2/3"]
     assert {status for *_, status in rows} == {"FINISHED"}
     assert len({experiment for _, experiment, _ in rows}) == 1
     said = (plain.paths.parent / "events.jsonl").read_text()
