@@ -191,6 +191,8 @@ def figures(report: EnsembleReport) -> str:
     )
     for part, key, ours, alone in parts:
         count = int(report.data[key])
+        if part != "test" and report.answers is not None and report.answers < len(alone):
+            part += f", {report.answers:.1f} answers each"
         lines.append(f"| {part} | {count:,} | {' | '.join((*cells(ours, count), span(alone)))} |")
     return "\n".join([*lines, "", "Wilson's intervals: they tell what other images would have changed."])
 

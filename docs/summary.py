@@ -64,7 +64,7 @@ def facts_of(
         "members": len(report.members),
         "method": report.method,
         "chosen_by": _part(report.scores.val.accuracy, report.scores.val.loss, int(report.data["validation_images"]))
-        | {"part": report.chosen_by},
+        | {"part": report.chosen_by, "answers": report.answers},
         "test": _part(report.scores.test.accuracy, report.scores.test.loss, int(report.data["test_images"]))
         | {"members": [each.scores.test.accuracy for each in report.members]},
         "changed": {}
@@ -114,8 +114,8 @@ def write_summary(folder: Path, study: str) -> Path:
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
     """Returns a row for each run, and one for their mean where there are several."""
     lines = [
-        "| run | commit | wall-clock | with set-up | searched | judged by | members | ensemble chosen by "
-        "| accuracy by that | test accuracy | members on test |",
+        "| run | commit | wall-clock | with set-up | searched | judged by | members | held-out images "
+        "| accuracy on these | test accuracy | members on test |",
         "|---|---|--:|--:|--:|---|--:|---|--:|--:|--:|",
     ]
     for run in runs:
@@ -128,17 +128,24 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
             f"{searched}",
             f"`{run['metric']}`",
             f"{run['members']}",
-            f"{run['chosen_by']['images']:,} {run['chosen_by']['part']} images",
+            _held_out(run["chosen_by"], run["members"]),
             _share(run["chosen_by"]),
             f"**{_share(run['test'])}**",
             f"{100 * alone[0]:.2f} – {_percent(alone[-1])}",
         )
         lines.append(row(cells))
     if len(runs) > 1:
-        are_alike = len({run["chosen_by"]["part"] for run in runs}) == 1  # else there is nothing to take a mean of
+        held_out = {(run["chosen_by"]["part"], round(run["chosen_by"].get("answers") or 0.0, 1)) for run in runs}
+        are_alike = len(held_out) == 1  # else there is nothing to take a mean of
         chosen, test = (_mean([run[part]["accuracy"] for run in runs]) for part in ("chosen_by", "test"))
         lines.append(row((f"mean of {len(runs)} runs", *[""] * 7, chosen if are_alike else "", f"**{test}**", "")))
     return "\n".join(lines)
+
+
+def _held_out(chosen: Mapping[str, Any], members: int) -> str:
+    """Returns which images chose, and how many of the members may answer for one of them."""
+    text, answers = f"{chosen['images']:,} {chosen['part']}", chosen.get("answers")
+    return text if answers is None or answers >= members else f"{text}, {answers:.1f} answers each"
 
 
 def _times(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -193,7 +200,8 @@ def _changed(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not known:
         return []
     mean = [f"mean of {len(known)} runs"] if len(known) > 1 else []
-    lines = [row(("images", *_names(known), *mean)), "|---|" + "--:|" * (len(known) + len(mean))]
+    heads = [name + _sampled(run) for name, run in zip(_names(known), known, strict=True)]
+    lines = [row(("images", *heads, *mean)), "|---|" + "--:|" * (len(known) + len(mean))]
     for name in dict.fromkeys(name for run in known for name in run["changed"]):
         parts = [run["changed"].get(name) for run in known]
         cells = ["" if part is None else _share(part) for part in parts]
@@ -201,6 +209,12 @@ def _changed(runs: Sequence[Mapping[str, Any]]) -> list[str]:
             cells.append("" if None in parts else _mean([part["accuracy"] for part in parts if part]))
         lines.append(row((name, *cells)))
     return ["## On changed test images", "\n".join(lines), "How they are made is on each run's page."]
+
+
+def _sampled(run: Mapping[str, Any]) -> str:
+    """Returns how many of the test images were changed, where it was not all of them."""
+    first = next(iter(run["changed"].values()))
+    return "" if first["images"] == run["test"]["images"] else f", {first['images']:,} images"
 
 
 def _ranges(tables: Sequence[pandas.DataFrame]) -> list[str]:

@@ -31,7 +31,8 @@ _FLATTERY = {
     "validation": "Members were chosen by validation loss, each after a temperature of its own, and each kept its "
     "epoch of least validation loss, so validation figures flatter them all.",
     "out-of-fold": "Out-of-fold: each image was answered by the members that were not trained on it, so by fewer than "
-    "will answer for others. No epoch was chosen by these images.",
+    "will answer for others. No epoch was chosen by these images; those that were the search's validation images have "
+    "ranked its trials, and so chosen the networks.",
     "held-out": "Held-out: each image was answered by the members that were not trained on it; those of a search kept "
     "their epoch of least validation loss, which flatters them, and those from outside have their own word for it.",
 }

@@ -24,7 +24,8 @@ def facts(seed: int, accuracy: float, **others: Any) -> dict[str, Any]:
         "trials": {"complete": 9, "pruned": 2, "diverged": 1, "failed": 0, "members": 4, "epochs": 50},
         "members": 4,
         "method": "mean",
-        "chosen_by": {"part": "out-of-fold", "images": 54_000, "accuracy": accuracy - 0.001, "loss": 0.01},
+        "chosen_by": {"part": "out-of-fold", "images": 54_000, "accuracy": accuracy - 0.001, "loss": 0.01}
+        | {"answers": 1.0},
         "test": {"images": 10_000, "accuracy": accuracy, "loss": 0.01, "members": [0.9971, 0.9962]},
         "changed": {"affine": {"images": 10_000, "accuracy": accuracy - 0.006, "loss": 0.05}},
         "settings": {"study": {"seed": seed}, "final": {"top": 3}},
@@ -48,8 +49,9 @@ def test_the_runs_of_a_study_are_summed_up_from_their_records(tmp_path: Path) ->
     lines = summed_up(tmp_path, facts(31, 0.9975, command_s=7006.0), facts(9, 0.9965, machine="a loom"))
     first, second = (line for line in lines if line.startswith("| [seed"))  # in their order
     assert first == (
-        "| [seed 9](night-seed9.md) | `0000000` | 1:55:38 |  | 8 | `val_loss` | 4 | 54,000 out-of-fold images "
-        "| 99.55 % (99.49 – 99.60) | **99.65 % (99.51 – 99.75)** | 99.62 – 99.71 % |"
+        "| [seed 9](night-seed9.md) | `0000000` | 1:55:38 |  | 8 | `val_loss` | 4 "
+        "| 54,000 out-of-fold, 1.0 answers each | 99.55 % (99.49 – 99.60) "
+        "| **99.65 % (99.51 – 99.75)** | 99.62 – 99.71 % |"
     )
     assert "| 1:55:38 | 1:56:46 | 8 |" in second
     (mean,) = (line for line in lines if line.startswith("| mean of 2 runs |"))
@@ -79,6 +81,17 @@ def test_a_mean_is_only_taken_of_what_is_the_same_in_all_runs(tmp_path: Path) ->
     (mean,) = (line for line in lines if line.startswith("| mean of 2 runs |"))
     assert mean.endswith("|  |  | **99.65 % (99.65 – 99.65)** |  |")
     assert "| images | seed 9 |" in lines
+    twice = facts(11, 0.9965)["chosen_by"] | {"answers": 2.0}
+    lines = summed_up(tmp_path, facts(9, 0.9965), facts(10, 0.9965, chosen_by=twice))
+    assert any("| 54,000 out-of-fold, 2.0 answers each |" in line for line in lines)
+    (mean,) = (line for line in lines if line.startswith("| mean of 2 runs |"))
+    assert mean.endswith("|  |  | **99.65 % (99.65 – 99.65)** |  |")
+
+
+def test_where_fewer_test_images_were_changed_their_number_is_told(tmp_path: Path) -> None:
+    fewer = {"affine": {"images": 2_500, "accuracy": 0.99, "loss": 0.05}}
+    lines = summed_up(tmp_path, facts(9, 0.9965), facts(10, 0.9965, changed=fewer))
+    assert "| images | seed 9 | seed 10, 2,500 images | mean of 2 runs |" in lines
 
 
 def test_what_was_set_otherwise_is_told(tmp_path: Path) -> None:
