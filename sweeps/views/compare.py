@@ -15,6 +15,7 @@ from mnistnn.errors import CheckpointError
 from sweeps.ensemble.difference import Paired, paired
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.predictions import load_predictions, load_val_probs
+from sweeps.ensemble.temperature import fit_temperature, tempered
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.study.enqueue import text_of
@@ -88,6 +89,8 @@ class Comparison:
         images: how they did on the same validation images; None where one has no predictions.
         why_not: then why.
         picked_from: how many trials the two could be picked from as the best.
+        is_calibrated: whether the losses on these images are those after a temperature of each, as the study's metric
+            is.
     """
 
     study: str
@@ -96,6 +99,7 @@ class Comparison:
     images: Paired | None
     why_not: str
     picked_from: int
+    is_calibrated: bool = False
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -175,10 +179,11 @@ class Comparison:
             return [f"Whether they differ by more than chance cannot be said: {self.why_not}."]
         found, (ours, theirs) = self.images, (side.name for side in self.sides)
         gain, loss = found.accuracy, found.loss
+        kind = "Loss after a temperature of each" if self.is_calibrated else "Loss"
         counts = (
             f"Of {found.images:,} validation images {ours} alone is right on {found.only_first:,}, and {theirs} alone "
             f"on {found.only_second:,}: accuracy {100 * gain.estimate:+.2f} points, 95 % interval "
-            f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]; McNemar's exact test, p = {found.p_value:.2g}. Loss "
+            f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]; McNemar's exact test, p = {found.p_value:.2g}. {kind} "
             f"{-loss.estimate:+.4f} [{-loss.high:+.4f}, {-loss.low:+.4f}]."
         )
         if found.p_value < 0.05:
@@ -222,7 +227,8 @@ def compare(study: optuna.Study, paths: StudyPaths, first: int, second: int) -> 
     trials = [find_trial(study, number) for number in (first, second)]
     space = Space(config)
     sides = [_side(trial, paths, space, config.metric) for trial in trials]
-    images, why_not = _on_images(trials, paths)
+    is_calibrated = config.metric == "val_calibrated_loss"
+    images, why_not = _on_images(trials, paths, is_calibrated)
     current = (trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("requeued"))
     return Comparison(
         study=config.name,
@@ -231,6 +237,7 @@ def compare(study: optuna.Study, paths: StudyPaths, first: int, second: int) -> 
         images=images,
         why_not=why_not,
         picked_from=sum(trial.state == TrialState.COMPLETE and not is_final(trial) for trial in current),
+        is_calibrated=is_calibrated,
     )
 
 
@@ -252,7 +259,7 @@ def _side(trial: FrozenTrial, paths: StudyPaths, space: Space, metric: str) -> S
     )
 
 
-def _on_images(trials: Sequence[FrozenTrial], paths: StudyPaths) -> tuple[Paired | None, str]:
+def _on_images(trials: Sequence[FrozenTrial], paths: StudyPaths, is_calibrated: bool) -> tuple[Paired | None, str]:
     """Compares the saved predictions; where one trial has none, says why."""
     for trial in trials:
         if trial.state != TrialState.COMPLETE:
@@ -277,7 +284,10 @@ def _on_images(trials: Sequence[FrozenTrial], paths: StudyPaths) -> tuple[Paired
     )
     try:
         probs, labels = load_predictions(first, paths)
-        return paired(labels, probs, load_val_probs(second, paths, labels)), ""
+        answers = [probs, load_val_probs(second, paths, labels)]
+        if is_calibrated:
+            answers = [tempered(each, fit_temperature(labels, each)) for each in answers]
+        return paired(labels, *answers), ""
     except CheckpointError as error:
         return None, str(error).rstrip(".")
 

@@ -162,7 +162,10 @@ def test_the_best_of_a_final_stage_are_of_the_best_network(home: Home, sample: D
     )
     assert report.best.member.number == order[0].number
     for text in (as_text(report), as_markdown(report)):
-        assert "the best 2 of 4 finished members of the final stage by out-of-fold loss, its network's first" in text
+        assert (
+            "the best 2 of 4 finished members of the final stage by calibrated out-of-fold loss, its network's first"
+            in text
+        )
 
 
 def test_an_out_of_fold_figure_is_not_called_a_validation_figure(home: Home, sample: Dataset) -> None:

@@ -109,6 +109,20 @@ def turned(interval: Interval) -> Interval:
     return Interval(*(pytest.approx(-each) for each in (interval.estimate, interval.high, interval.low)))
 
 
+def test_where_the_metric_is_a_calibrated_loss_the_verdict_goes_by_that(tmp_path: Path, sample: Dataset) -> None:
+    changes = CHANGES | {"study__metric": "val_calibrated_loss"}
+    tiny = Tiny(sample)
+    make_small(tmp_path, tiny, **changes)
+    lab = Lab(tmp_path, tiny, **changes)
+    for _ in range(2):
+        lab.run()
+    found = compare(lab.study, lab.paths, 0, 1)
+    assert found.images is not None
+    first, second = (trial.user_attrs["val_calibrated_loss"] for trial in lab.study.trials)
+    assert found.images.loss.estimate == pytest.approx(second - first, abs=1e-4)
+    assert "Loss after a temperature of each" in found.verdict()[0]
+
+
 def test_a_pruned_trial_has_curves_only_and_it_says_so(said: Home) -> None:
     out = said("compare", "small", 2, 0).out
     assert "pruned after epoch 2 of 3" in out
