@@ -20,11 +20,13 @@ __all__ = ["FIGURES", "Likeness", "Unlike", "unlike"]
 
 #: By how much two sets' means may differ, beyond chance, before anybody is told: in each figure's own unit.
 FIGURES: Mapping[str, float] = {
+    "blank": 0.005,  # the share of images without ink
     "light": 0.05,  # the share of images with dark ink on light ground
     "ground": 8.0,  # levels of 255
     "noise": 2.0,  # levels of 255, on average over the ground
     "contrast": 40.0,  # the strongest ink, in levels of 255 above the ground, were that black
     "size": 2.0,  # pixels of the digit's longer side
+    "height": 3.0,  # pixels by which a digit is taller than wide: swapped rows and columns turn the sign
     "centre": 1.0,  # pixels between a digit's centre of mass and the training images' mean one
     "ink": 0.06,  # the share that ink covers of a square of the digit's longer side
 }
@@ -55,7 +57,8 @@ class Likeness:
     def of(cls, images: UInt8s, *, centre: tuple[float, float] | None = None) -> Likeness:
         """Looks at images.
 
-        Figures of the digits alone (their size, place and ink) leave blank images out, and are NaN if all are blank.
+        Figures of the digits alone (their contrast, size, height, place and ink) leave blank images out, and are NaN if
+        all are blank.
 
         Args:
             images: at least one.
@@ -155,19 +158,21 @@ def _figures(images: UInt8s) -> dict[str, Floats]:
     ink *= core
     mass = ink.sum(axis=(1, 2))
     rows, columns = core.any(axis=2), core.any(axis=1)
-    size = np.maximum(_extent(rows), _extent(columns))
+    height, width = _extent(rows), _extent(columns)
+    size = np.maximum(height, width)
     strongest = ink.max(axis=(1, 2))
     is_blank = mass == 0
     with np.errstate(invalid="ignore", divide="ignore"):
         at = np.arange(x.shape[1], dtype=np.float32)
         row, column = ink.sum(axis=2) @ at / mass, ink.sum(axis=1) @ at / mass
         share = mass / strongest / size**2
-    digits = {"size": size, "row": row, "column": column, "ink": share}
+    contrast = strongest * (255 / np.maximum(255 - ground, 1))
+    digits = {"contrast": contrast, "size": size, "height": height - width, "row": row, "column": column, "ink": share}
     return {
+        "blank": is_blank.astype(np.float32),
         "light": light.astype(np.float32),
         "ground": ground,
         "noise": noise,
-        "contrast": strongest * (255 / np.maximum(255 - ground, 1)),
         **{name: np.where(is_blank, np.nan, values) for name, values in digits.items()},
     }
 

@@ -17,7 +17,7 @@ from mnistnn.types import UInt8s
 __all__ = ["prepare", "said_of", "training_likeness"]
 
 _MOST = 10_000  # training images that are looked at: their means are then known to a hundredth of what matters
-_FORMAT = 1
+_FORMAT = 2
 _LARGEST = 1 << 16  # bytes of a file that says what images look like
 
 
@@ -102,11 +102,17 @@ def said_of(images: UInt8s, training: Likeness | None, *, as_mnist: bool) -> Ite
         yield "the study's training images are not at hand, so it is not known whether these images are like them"
         return
     for each in unlike(images, training):
-        remedy = "" if as_mnist or each.name == "ink" else "; --as-mnist makes them as MNIST was made"
+        if as_mnist and each.name == "blank":  # which making them so has said
+            continue
+        remedy = "" if as_mnist or each.name in _AS_THEY_ARE else "; --as-mnist makes them as MNIST was made"
         yield f"warning: {_SAID[each.name](each)}{remedy}."
 
 
+#: What --as-mnist changes nothing of.
+_AS_THEY_ARE = ("blank", "height", "ink")
+
 _SAID: dict[str, Callable[[Unlike], str]] = {
+    "blank": lambda it: f"{100 * it.found:.1f} % of the images are blank, and their answers are guesses",
     "light": lambda it: f"{100 * it.found:.0f} % of the images show dark ink on light ground, not as in training",
     "ground": lambda it: f"the images' ground has level {it.found:.0f} of 255, but the training images' {it.usual:.0f}",
     "noise": lambda it: (
@@ -117,6 +123,11 @@ _SAID: dict[str, Callable[[Unlike], str]] = {
         f"{it.usual:.0f}"
     ),
     "size": lambda it: f"the digits are {it.found:.1f} pixels long, but those of the training images {it.usual:.1f}",
+    "height": lambda it: (
+        f"the digits are {abs(it.found):.1f} pixels {'taller than wide' if it.found > 0 else 'wider than tall'} on "
+        f"average, but the training images' {abs(it.usual):.1f} pixels {'taller' if it.usual > 0 else 'wider'}: rows "
+        "and columns may be swapped, or the images turned"
+    ),
     "centre": lambda it: (
         f"the digits lie {it.found:.1f} pixels on average from where digits lie in the training images, those "
         f"themselves {it.usual:.1f}"

@@ -60,7 +60,10 @@ def thick(images: UInt8s) -> UInt8s:
         (lambda images: images // 2, "contrast"),
         (lambda images: np.maximum(images, 60), "ground"),
         (thick, "ink"),
-        (np.zeros_like, "contrast"),
+        (np.zeros_like, "blank"),
+        (lambda images: np.where(np.arange(len(images))[:, None, None] % 4, images, np.uint8(0)), "blank"),
+        (lambda images: images.transpose(0, 2, 1), "height"),
+        (lambda images: np.rot90(images, axes=(1, 2)), "height"),
     ],
 )
 def test_each_fault_is_one_finding(
@@ -105,11 +108,13 @@ def test_figures_of_a_known_image() -> None:
     found = Likeness.of(image)
     assert found.centre == pytest.approx((14.5, 13.5))
     assert found.means == {
+        "blank": 0,
         "light": 0,
         "ground": 0,
         "noise": 0,
         "contrast": 200,
         "size": 10,
+        "height": 6,
         "centre": 0,
         "ink": pytest.approx(0.4, abs=0.05),
     }
@@ -120,7 +125,8 @@ def test_figures_of_a_known_image() -> None:
 
 def test_blank_images_have_no_digits_to_speak_of(halves: tuple[UInt8s, UInt8s]) -> None:
     found = Likeness.of(np.zeros((3, 28, 28), np.uint8))
-    assert all(math.isnan(found.means[name]) for name in ("size", "centre", "ink"))
+    assert all(math.isnan(found.means[name]) for name in ("contrast", "size", "height", "centre", "ink"))
+    assert found.means["blank"] == 1
     some = np.concatenate([halves[1], np.zeros((5, 28, 28), np.uint8)])
     assert Likeness.of(some).means["size"] == Likeness.of(halves[1]).means["size"]
     assert unlike(np.empty((0, 28, 28), np.uint8), Likeness.of(halves[0])) == []

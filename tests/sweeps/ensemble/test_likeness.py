@@ -74,6 +74,25 @@ def test_each_way_of_being_unlike_is_one_line(
     assert "\n" not in said[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda images: images.transpose(0, 2, 1), "the digits are 5.2 pixels wider than tall on average"),
+        (
+            lambda images: np.where(np.arange(len(images))[:, None, None] % 4, images, np.uint8(0)),
+            "25.0 % of the images",
+        ),
+    ],
+)
+def test_what_as_mnist_cannot_mend_has_no_such_advice(
+    built: Home, digits: UInt8s, tmp_path: Path, change: Callable[[UInt8s], UInt8s], expected: str
+) -> None:
+    _, said = submitted(built, change(digits), tmp_path)
+    assert len(said) == 1
+    assert said[0].startswith(f"warning: {expected}")
+    assert "--as-mnist" not in said[0]
+
+
 def test_as_mnist_undoes_it_and_verify_repeats_it(built: Home, digits: UInt8s, tmp_path: Path) -> None:
     given = np.roll(255 - digits, (1, -1), (1, 2))
     given[7] = 0
