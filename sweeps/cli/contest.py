@@ -59,7 +59,8 @@ _DIGITS = 9  # as many as a trial's number can have
     multiple=True,
     type=PATH,
     metavar="FILE",
-    help="A model from outside: an .npz of `val` (N, 10) for training images `indices` (N,), and `test` (10000, 10).",
+    help="A model from outside: an .npz of `val` (N, 10) for training images `indices` (N,) that it did not learn, and "
+    "`test` (10000, 10). Without its network, `predict` and `robustness` have no answer from an ensemble with it.",
 )
 @click.option(
     "--method",
@@ -123,7 +124,7 @@ def ensemble(
     root, dataset, say = project_root(), find_data(data_dir, quiet), log_to(quiet)
     chosen |= {"root": root, "dataset": dataset, "storage_url": storage}
     if no_test:
-        found = preview(choose_members(config, **chosen)[0])
+        found = preview(choose_members(config, keep=False, **chosen)[0])
         show_as(found.text(), found.to_dict(), as_json)
         return 0
 

@@ -162,8 +162,11 @@ def choose_members(
     tta: int | None = None,
     snapshots: bool | None = None,
     storage_url: str | None = None,
+    keep: bool = True,
 ) -> tuple[Choice, StudyConfig]:
     """Chooses what `build_ensemble`, which says what is what, would score and save. No test image is opened.
+
+    Without `keep` nothing at all is written: not even the copies of models from outside, which an ensemble needs.
 
     Returns:
         The choice, and the study as it was last run.
@@ -191,6 +194,7 @@ def choose_members(
         add=add,
         tta=config.ensemble.tta if tta is None else tta,
         snapshots=config.ensemble.snapshots if snapshots is None else snapshots,
+        keep=keep,
     )
     for member in chosen.ensemble.members:
         if not member.outside:

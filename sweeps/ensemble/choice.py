@@ -80,6 +80,7 @@ def choose(
     add: Sequence[Path] = (),
     tta: int = 0,
     snapshots: bool = False,
+    keep: bool = True,
 ) -> Choice:
     """Chooses and weighs members by what they predicted for images that they were not trained on.
 
@@ -103,6 +104,7 @@ def choose(
         add: files of models from outside; they and `tta` need the data set.
         tta: by how many pixels to shift for the views that members average; 0 for none.
         snapshots: whether what the chosen trials were at the ends of earlier cycles are members too.
+        keep: whether to keep copies of the files of `add`, as an ensemble needs them.
 
     Raises:
         ConfigError: there is no such method.
@@ -121,7 +123,7 @@ def choose(
     stages = {each.stage for each in pools if each.members}
     for number, path in enumerate(add):
         assert dataset is not None  # for mypy: only `ensemble` adds, and has one
-        member, said = read_outside(path, number, paths, dataset)
+        member, said = read_outside(path, number, paths, dataset, keep=keep)
         found.append((replace(member, calibrated_loss=calibrated_loss(said)), said))
         stages.add("mixed")
     if others or add:  # a study's own are in their order already

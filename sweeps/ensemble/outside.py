@@ -47,7 +47,9 @@ def outside_path(paths: StudyPaths, sha256: str) -> Path:
     return paths.ensemble / f"outside-{sha256[:12]}.npz"
 
 
-def read_outside(path: Path, number: int, paths: StudyPaths, dataset: Dataset) -> tuple[Member, Predictions]:
+def read_outside(
+    path: Path, number: int, paths: StudyPaths, dataset: Dataset, *, keep: bool = True
+) -> tuple[Member, Predictions]:
     """Reads a model from outside, and keeps a copy beside the study's ensembles.
 
     Args:
@@ -55,6 +57,7 @@ def read_outside(path: Path, number: int, paths: StudyPaths, dataset: Dataset) -
         number: its place among those that are given.
         paths: of the study that owns the ensemble.
         dataset: the study's.
+        keep: whether to keep that copy, without which the model answers for no other images.
 
     Raises:
         DataError: the file is missing, or holds no such arrays.
@@ -80,8 +83,9 @@ def read_outside(path: Path, number: int, paths: StudyPaths, dataset: Dataset) -
     if not are_probs(test, dataset.test_count):
         raise _refuse(path, f"holds in `test` no ten probabilities for each of {dataset.test_count:,} test images")
     digest = sha256_bytes(data)
-    with atomic_write(outside_path(paths, digest)) as file:
-        file.write(data)
+    if keep:
+        with atomic_write(outside_path(paths, digest)) as file:
+            file.write(data)
     rows = np.asarray(indices, np.int64)
     labels = np.asarray(dataset.train_labels[rows], np.int64)
     member = Member(number, "from outside", digest, float("nan"), outside=name or "outside")

@@ -19,7 +19,16 @@ from sweeps import Study
 from sweeps.care.archive.snapshot import Snapshot
 from sweeps.care.clean.references import find_references
 from sweeps.config import StudyConfig, load_study
-from sweeps.ensemble import as_markdown, as_text, build_ensemble, load_ensemble, load_report, write_submission
+from sweeps.ensemble import (
+    as_markdown,
+    as_text,
+    build_ensemble,
+    choose_members,
+    load_ensemble,
+    load_report,
+    preview,
+    write_submission,
+)
 from sweeps.ensemble.evaluate import score
 from sweeps.ensemble.evidence import Reader
 from sweeps.ensemble.members import load_network
@@ -166,6 +175,15 @@ def test_a_model_from_outside_counts_like_any_other(home: Home, outside: Path, s
         assert any(np.array_equal(each, test) for each in nets)
     outside.unlink()  # a copy is kept
     assert _build(home, sample, method="mean", top=2).digest != report.digest
+
+
+def test_a_preview_with_a_model_from_outside_keeps_no_copy_of_it(home: Home, outside: Path, sample: Dataset) -> None:
+    chosen, _ = choose_members(home.config, root=home.root, dataset=sample, add=[outside], keep=False)
+    found = preview(chosen)
+    assert any(each.name.startswith("+") for each in found.members)
+    assert found.chosen_by == "held-out"
+    assert not home.paths.ensemble.exists()
+    assert home.openings == 0
 
 
 def test_who_came_from_outside_answers_only_for_what_it_has_predicted(
