@@ -128,7 +128,7 @@ def choose(
         stages.add("mixed")
     if others or add:  # a study's own are in their order already
         said_by = dict(found)
-        found = [(member, said_by[member]) for member in in_order(said_by)]
+        found = [(member, said_by[member]) for member in in_order(said_by, by_network=stages == {"final"})]
     members, plain = [member for member, _ in found], [said for _, said in found]
     seen = [_with_views(*each, paths, dataset, tta) for each in found] if tta else plain
     evidence = join(seen)

@@ -158,7 +158,7 @@ class EnsembleReport:
     def ranked_by(self) -> str:
         """By what its members are sorted: "calibrated validation loss", which is that after a temperature each."""
         # Old records of a final stage, which do not count images, have their members by their own losses.
-        by_network = self.stage == "final" and not self.is_blend and self.answers is not None
+        by_network = self.stage == "final" and self.answers is not None
         known = all(each.member.calibrated_loss is not None for each in self.members)  # in old records it is not
         return f"{'calibrated ' if known else ''}{self.chosen_by} loss" + (
             ", its network's first" if by_network else ""

@@ -44,6 +44,7 @@ from sweeps.study.space import Space
 from sweeps.study.storage import open_storage, open_study
 from sweeps.views.pictures.ensemble_facts import gather_ensemble
 from tests.sweeps.ensemble.conftest import TRIALS, Home
+from tests.sweeps.ensemble.finals import add_final
 
 AWAY = "http://127.0.0.1:9"  # nothing listens there
 
@@ -137,6 +138,25 @@ def test_trials_of_two_studies_are_averaged_by_what_each_has_not_seen(
         assert "night#00" in text
     assert max(map(len, as_text(report).splitlines())) <= 120
     assert load_report(home.paths).members == report.members
+
+
+def test_members_of_final_stages_are_ranked_by_their_networks(home: Home, night: StudyConfig, sample: Dataset) -> None:
+    best, *_, worst = home.ranked()
+    for fold, of in enumerate((best, worst, worst)):
+        add_final(home, sample, of, fold)
+    add_final(Home(home.root, night), sample, 0, 3)
+    chosen, _ = choose_members(home.config, root=home.root, dataset=sample, others=[night])
+    assert chosen.stage == "final"
+    losses: dict[str, list[float]] = {}
+    for member in chosen.ensemble.members:
+        assert member.calibrated_loss is not None
+        losses.setdefault(member.label, []).append(member.calibrated_loss)
+    means = [np.mean(each) for each in losses.values()]
+    assert len(means) >= 2
+    assert means == sorted(means)
+    places = [list(losses).index(member.label) for member in chosen.ensemble.members]
+    assert places == sorted(places)  # one network's members stand together
+    assert {member.study for member in chosen.ensemble.members} == {"", "night"}
 
 
 def test_chosen_trials_are_the_members(home: Home, night: StudyConfig, sample: Dataset) -> None:
