@@ -106,7 +106,7 @@ def as_images(array: NDArray[Any], path: Path) -> UInt8s:
     low, high = images.min(), images.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         first = int(np.argmax(~np.isfinite(images).reshape(len(images), -1).all(axis=1)))
-        raise refuse(path, "a pixel must be a finite number", f"has NaN or infinity in image {first}", "correct it")
+        raise refuse(path, "a pixel must be a finite number", f"has NaN or infinity in image {first + 1}", "correct it")
     if low < 0 or high > 255:
         got = f"has values from {low:g} to {high:g}"
         raise refuse(path, "pixels must lie in 0..255, or in 0..1 as floats", got, "undo its normalisation")

@@ -53,7 +53,7 @@ def test_whole_numbers_are_not_scaled() -> None:
         (np.zeros((2, 784), "U1"), "<U1"),
         (np.zeros((2, 784), complex), "complex128"),
         (np.full((2, 784), np.nan), "NaN"),
-        (np.full((2, 784), -np.inf), "infinity in image 0"),
+        (np.full((2, 784), -np.inf), "infinity in image 1"),
         (np.full((2, 784), 256), "from 256 to 256"),
         (np.full((2, 784), -1, np.int8), "from -1 to -1"),
         (np.full((2, 784), -0.42), "undo its normalisation"),
