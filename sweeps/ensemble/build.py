@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mnistnn.data import Dataset
 from mnistnn.data.dataset import count_openings
@@ -30,7 +30,7 @@ from sweeps.tracking.address import resolve_uri
 if TYPE_CHECKING:
     from sweeps.config import StudyConfig
 
-__all__ = ["Echo", "build_ensemble", "choose_members", "to_stderr"]
+__all__ = ["Asked", "Echo", "build_ensemble", "choose_members", "to_stderr"]
 
 Echo = Callable[[str], object]
 #: Draws an ensemble into a folder, which holds its predictions, and returns the names of the pictures.
@@ -42,23 +42,41 @@ def to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class Asked(TypedDict, total=False):
+    """What may be asked of an ensemble's members; what is not named goes by the study.
+
+    Attributes:
+        top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
+        method: "mean", "weighted", "greedy" or "auto".
+        stage: "search", "final", or "auto", the default: the final stage's members if there are any.
+        others: more studies that members come from; the ensemble is the first one's.
+        numbers: the trials to take instead of the best, by their studies' names.
+        add: files of models from outside, as `outside` describes them.
+        tta: by how many pixels to shift for the views that members average.
+        snapshots: whether snapshots of the chosen trials are members too.
+        storage_url: where the trials are; by default the study's own journal.
+    """
+
+    top: int | None
+    method: str | None
+    stage: str
+    others: Sequence[StudyConfig]
+    numbers: Mapping[str, Sequence[int]] | None
+    add: Sequence[Path]
+    tta: int | None
+    snapshots: bool | None
+    storage_url: str | None
+
+
 def build_ensemble(
     config: StudyConfig,
     *,
     root: Path,
     dataset: Dataset,
-    top: int | None = None,
-    method: str | None = None,
-    stage: str = "auto",
-    others: Sequence[StudyConfig] = (),
-    numbers: Mapping[str, Sequence[int]] | None = None,
-    add: Sequence[Path] = (),
-    tta: int | None = None,
-    snapshots: bool | None = None,
-    storage_url: str | None = None,
     tracking_uri: str | None = None,
     draw: Draw | None = None,
     echo: Echo = to_stderr,
+    **asked: Unpack[Asked],
 ) -> EnsembleReport:
     """Builds the study's ensemble from its best trials, scores it, tracks it and makes it the study's champion.
 
@@ -70,18 +88,10 @@ def build_ensemble(
         config: the study. What it says of the ensemble counts; all else is as the study was last run.
         root: the project's folder.
         dataset: what the study was run on.
-        top: how many of the best trials to take; by default the study's `ensemble.top`, or as many as there are.
-        method: "mean", "weighted", "greedy" or "auto"; by default the study's.
-        stage: "search", "final", or "auto": the final stage's members if there are any.
-        others: more studies that members come from; the ensemble is the first one's.
-        numbers: the trials to take instead of the best, by their studies' names.
-        add: files of models from outside, as `outside` describes them.
-        tta: by how many pixels to shift for the views that members average; by default the study's `ensemble.tta`.
-        snapshots: whether snapshots of the chosen trials are members too; by default the study's `ensemble.snapshots`.
-        storage_url: where the trials are; by default the study's own journal.
         tracking_uri: MLflow's store; by default the project's own.
         draw: makes the pictures of an ensemble that has none yet.
         echo: takes lines of progress.
+        asked: of its members.
 
     Returns:
         The report, with all openings of the test images so far. If MLflow is away, it stands all the same, and its
@@ -94,20 +104,7 @@ def build_ensemble(
         OutputError: the results cannot be written.
     """
     paths = Paths(root).study(config.name)
-    chosen, config = choose_members(
-        config,
-        root=root,
-        dataset=dataset,
-        top=top,
-        method=method,
-        stage=stage,
-        others=others,
-        numbers=numbers,
-        add=add,
-        tta=tta,
-        snapshots=snapshots,
-        storage_url=storage_url,
-    )
+    chosen, config = choose_members(config, root=root, dataset=dataset, **asked)
     folder = paths.ensemble / sha256_bytes(f"{chosen.method} {chosen.ensemble.digest}".encode())[:12]
     lock = FileLock(paths.ensemble / "build.lock")
     try:
@@ -149,24 +146,16 @@ def build_ensemble(
 
 
 def choose_members(
-    config: StudyConfig,
-    *,
-    root: Path,
-    dataset: Dataset,
-    top: int | None = None,
-    method: str | None = None,
-    stage: str = "auto",
-    others: Sequence[StudyConfig] = (),
-    numbers: Mapping[str, Sequence[int]] | None = None,
-    add: Sequence[Path] = (),
-    tta: int | None = None,
-    snapshots: bool | None = None,
-    storage_url: str | None = None,
-    keep: bool = True,
+    config: StudyConfig, *, root: Path, dataset: Dataset, keep: bool = True, **asked: Unpack[Asked]
 ) -> tuple[Choice, StudyConfig]:
-    """Chooses what `build_ensemble`, which says what is what, would score and save. No test image is opened.
+    """Chooses what `build_ensemble` would score and save. No test image is opened.
 
-    Without `keep` nothing at all is written: not even the copies of models from outside, which an ensemble needs.
+    Args:
+        config: the study, as `build_ensemble` takes it.
+        root: the project's folder.
+        dataset: what the study was run on.
+        keep: whether to keep copies of models from outside, which an ensemble needs. Without, nothing is written.
+        asked: of the members.
 
     Returns:
         The choice, and the study as it was last run.
@@ -174,24 +163,26 @@ def choose_members(
     Raises:
         StudyError, DataError, CheckpointError: as `build_ensemble` says.
     """
-    method = check_method(method or config.ensemble.method)
-    paths = Paths(root).study(config.name)
+    method = check_method(asked.get("method") or config.ensemble.method)
+    paths, storage_url = Paths(root).study(config.name), asked.get("storage_url")
     first, *more = (
-        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url) for each in (config, *others)
+        _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url)
+        for each in (config, *asked.get("others", ()))
     )
     config = first.config
+    tta, snapshots = asked.get("tta"), asked.get("snapshots")
     chosen = choose(
         first.study,
         config,
         first.paths,
-        top=top,
+        top=asked.get("top"),
         method=method,
         dataset=dataset,
-        stage=stage,
+        stage=asked.get("stage", "auto"),
         compare=True,
         others=more,
-        numbers=numbers,
-        add=add,
+        numbers=asked.get("numbers"),
+        add=asked.get("add", ()),
         tta=config.ensemble.tta if tta is None else tta,
         snapshots=config.ensemble.snapshots if snapshots is None else snapshots,
         keep=keep,

@@ -69,7 +69,7 @@ def test_what_is_no_image_is_refused(array: np.ndarray, words: str) -> None:
 def test_the_image_with_nan_is_named() -> None:
     images = np.zeros((5, 28, 28), np.float32)
     images[3, 5, 5] = np.nan
-    with pytest.raises(DataError, match="image 3"):
+    with pytest.raises(DataError, match="image 4"):
         as_images(images, HERE)
 
 
