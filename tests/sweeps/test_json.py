@@ -31,6 +31,7 @@ CALLS: dict[str, Sequence[object]] = {
     "trials": ["smoke"],
     "compare": ["smoke", 0, 1],
     "ensemble": ["smoke"],
+    "ensemble --no-test": ["smoke", "--no-test"],
     "robustness": ["smoke", "--images", 20],
     "submit": ["smoke"],
     "verify": ["submission.csv.manifest.json"],
