@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sweeps.config import load_study
+from sweeps.config.toml import leaves
 from tests.scripts import load_script
 from tests.stores import give_database
 
@@ -289,11 +290,14 @@ def fenced(language: str, *, first: str) -> str:
     return str(block)
 
 
-def test_the_readme_s_study_is_one(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(fenced("toml", first="[study]"))
-    config = load_study(tmp_path / "mine.toml", root=ROOT)
-    assert config.baselines == ["small", "report"]
-    assert config.budget.time_s == 300
+def test_the_readme_s_study_is_one_and_says_what_the_default_does(tmp_path: Path) -> None:
+    text = fenced("toml", first="[study]")
+    (tmp_path / "mine.toml").write_text(text)
+    assert load_study(tmp_path / "mine.toml", root=ROOT).budget.time_s == 300
+    default = dict(leaves(tomllib.loads((ROOT / "studies" / "default.toml").read_text())))
+    shown = dict(leaves(tomllib.loads(text)))
+    assert len(shown) > 10
+    assert shown == {path: default.get(path) for path in shown}
 
 
 @pytest.mark.slow
