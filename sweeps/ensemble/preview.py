@@ -89,7 +89,7 @@ class Preview:
         part = SHORT[by]
         head = ["", "net", "weight", "images", f"{part} acc", "95 % interval", f"{part} loss"]
         table = in_columns([head, *map(_row, (*self.members, self.ensemble))], left=(0, 1))
-        yield f"{self.title} · study {self.study} (of {self.considered}; {self.finished} have finished)"
+        yield f"{self.title} · study {self.study} (of {self.considered} of {self.finished} finished trials)"
         yield ""
         yield from table[:-1]
         yield "─" * max(map(len, table))
