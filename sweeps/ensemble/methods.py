@@ -71,8 +71,8 @@ def weigh(evidence: Evidence, method: str, *, compare: bool = False) -> Weighing
         return Weighing(named, METHODS["mean"](evidence))
     is_told = evidence.overlap >= _LEAST_OVERLAP  # which way is better
     if not is_told or (method != AUTO and not compare):
-        return Weighing(named, METHODS[named](evidence))
-    weights = {name: fit(evidence) for name, fit in METHODS.items()}
+        return Weighing(named, _levelled(evidence, METHODS[named](evidence)))
+    weights = {name: _levelled(evidence, fit(evidence)) for name, fit in METHODS.items()}
     outcomes = {name: _cross_fit(evidence, fit) for name, fit in METHODS.items()}
     losses, _ = outcomes["mean"]
     scores = tuple(
@@ -94,6 +94,25 @@ def best_method(scores: Sequence[MethodScore]) -> str:
     """Returns what "auto" takes: of those whose gain is clear of zero the one that gains the most, or else the mean."""
     better = [score for score in scores if score.gain.low > 0]
     return max(better, key=lambda score: score.gain.estimate).method if better else "mean"
+
+
+def _levelled(evidence: Evidence, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns weights of which each group of members that are compared with each other has its plain share.
+
+    Members of a final stage that left out the same part are compared on its images, and with no others. How much such a
+    group weighs in all changes no answer to any image, so whatever a method says of that is an accident. Where a method
+    leaves out a whole group, nothing has been said against it.
+    """
+    if evidence.is_full:
+        return weights
+    from scipy.sparse.csgraph import connected_components
+
+    seen = evidence.seen.astype(np.float32)
+    _, group = connected_components(seen @ seen.T > 0, directed=False)
+    sizes, totals = np.bincount(group)[group], np.bincount(group, weights)[group]
+    within = np.divide(weights, totals, out=1.0 / sizes, where=totals > 0)
+    levelled: NDArray[np.float64] = within * sizes / len(weights)
+    return levelled
 
 
 def _cross_fit(

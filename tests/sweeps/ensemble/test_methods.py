@@ -91,6 +91,29 @@ def test_methods_cope_with_members_that_saw_other_images() -> None:
     assert weigh(evidence, "auto").method == "mean"
 
 
+def test_what_no_image_compares_has_its_plain_share() -> None:
+    """Two architectures of three members each, which leave out the same three parts: one of the first part is bad."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 10, 1500)
+    seen = np.tile(np.arange(1500)[None] % 3 == np.arange(3)[:, None], (2, 1))
+    nets = [_net(labels, 0.5 if member == 3 else 0.95, rng) for member in range(6)]
+    evidence = Evidence(np.arange(1500), labels, np.where(seen[..., None], np.stack(nets), np.float32(0)), seen)
+    raw = METHODS["weighted"](evidence)
+    for method in (*METHODS, "auto"):
+        found = weigh(evidence, method, compare=True)
+        assert found.weights.sum() == pytest.approx(1)
+        for part in range(3):  # no image says how much one part's members should count beside another's
+            assert found.weights[[part, part + 3]].sum() == pytest.approx(1 / 3)
+        np.testing.assert_allclose(
+            evidence.combine(found.weights), evidence.combine(found.weights / found.weights.max())
+        )
+    assert found.method != "mean"
+    assert found.weights[3] < 0.1 < found.weights[0]
+    weighted = weigh(evidence, "weighted").weights
+    np.testing.assert_allclose(evidence.combine(raw), evidence.combine(weighted), atol=1e-6)
+    assert abs(raw[[0, 3]].sum() - 1 / 3) > 0.02  # the method itself had given them some other share
+
+
 def test_where_nobody_shares_an_image_nothing_can_be_weighed() -> None:
     full = _equal(400, 4)
     seen = np.arange(400)[None] % 4 == np.arange(4)[:, None]
