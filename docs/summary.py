@@ -128,24 +128,30 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
             f"{searched}",
             f"`{run['metric']}`",
             f"{run['members']}",
-            _held_out(run["chosen_by"], run["members"]),
+            _held_out(run),
             _share(run["chosen_by"]),
             f"**{_share(run['test'])}**",
             f"{100 * alone[0]:.2f} – {_percent(alone[-1])}",
         )
         lines.append(row(cells))
     if len(runs) > 1:
-        held_out = {(run["chosen_by"]["part"], round(run["chosen_by"].get("answers") or 0.0, 1)) for run in runs}
+        held_out = {(run["chosen_by"]["part"], _answers(run)) for run in runs}
         are_alike = len(held_out) == 1  # else there is nothing to take a mean of
         chosen, test = (_mean([run[part]["accuracy"] for run in runs]) for part in ("chosen_by", "test"))
         lines.append(row((f"mean of {len(runs)} runs", *[""] * 7, chosen if are_alike else "", f"**{test}**", "")))
     return "\n".join(lines)
 
 
-def _held_out(chosen: Mapping[str, Any], members: int) -> str:
+def _held_out(run: Mapping[str, Any]) -> str:
     """Returns which images chose, and how many of the members may answer for one of them."""
-    text, answers = f"{chosen['images']:,} {chosen['part']}", chosen.get("answers")
-    return text if answers is None or answers >= members else f"{text}, {answers:.1f} answers each"
+    text, answers = f"{run['chosen_by']['images']:,} {run['chosen_by']['part']}", _answers(run)
+    return text if answers is None else f"{text}, {answers:.1f} answers each"
+
+
+def _answers(run: Mapping[str, Any]) -> float | None:
+    """Returns how many answers an image that chose has; None where all members have answered, or it is not known."""
+    answers: float | None = run["chosen_by"].get("answers")
+    return None if answers is None or answers >= run["members"] else round(answers, 1)
 
 
 def _times(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -206,7 +212,9 @@ def _changed(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         parts = [run["changed"].get(name) for run in known]
         cells = ["" if part is None else _share(part) for part in parts]
         if mean:
-            cells.append("" if None in parts else _mean([part["accuracy"] for part in parts if part]))
+            counts = {part["images"] for part in parts if part}  # of other images it would be no mean of runs
+            is_mean = None not in parts and len(counts) == 1
+            cells.append(_mean([part["accuracy"] for part in parts if part]) if is_mean else "")
         lines.append(row((name, *cells)))
     return ["## On changed test images", "\n".join(lines), "How they are made is on each run's page."]
 

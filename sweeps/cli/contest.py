@@ -117,6 +117,8 @@ def ensemble(
 
     if members is not None:
         refuse_beside(ctx, "--members", "top", "stage")
+    if no_test:
+        refuse_beside(ctx, "--no-test", "tracking_uri", "pictures")
     first, *more = studies
     config = read_study(first, overrides, seed)
     others = [read_study(name) for name in more]
@@ -165,7 +167,7 @@ def _by_study(members: list[tuple[str, int]] | None, first: str, others: Sequenc
 
 @click.command()
 @click.argument("study", type=STUDY)
-@click.option("--test", is_flag=True, help="Take the test images, once, when nothing is left to choose.")
+@click.option("--test", is_flag=True, help="Take the test images, when nothing is left to choose; it is counted.")
 @click.option("--images", "most", type=click.IntRange(min=10), metavar="N", help="Take N of them.  [default: all]")
 @options("data_dir", "tracking_uri", "overrides", "seed", "pictures", "json", "quiet")
 def robustness(

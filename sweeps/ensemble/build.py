@@ -20,7 +20,6 @@ from sweeps.ensemble.pools import Source
 from sweeps.ensemble.record import RECORD, EnsembleReport, load_report, read_report
 from sweeps.ensemble.report import FILES, copy_file, write_files
 from sweeps.ensemble.scoring import counted, evaluate
-from sweeps.ensemble.selection import check_method
 from sweeps.ensemble.tracking import deliver_trials, track
 from sweeps.errors import StudyError, TrackingError
 from sweeps.paths import Paths, StudyPaths
@@ -163,7 +162,6 @@ def choose_members(
     Raises:
         StudyError, DataError, CheckpointError: as `build_ensemble` says.
     """
-    method = check_method(asked.get("method") or config.ensemble.method)
     paths, storage_url = Paths(root).study(config.name), asked.get("storage_url")
     first, *more = (
         _source(each, StudyPaths(paths.folder.with_name(each.name)), dataset, storage_url)
@@ -176,7 +174,7 @@ def choose_members(
         config,
         first.paths,
         top=asked.get("top"),
-        method=method,
+        method=asked.get("method"),
         dataset=dataset,
         stage=asked.get("stage", "auto"),
         compare=True,

@@ -11,9 +11,17 @@ from sweeps.ensemble.carried import Carried, temperature_here
 from sweeps.ensemble.choice import Choice
 from sweeps.ensemble.evaluate import Interval, score, share_interval
 from sweeps.ensemble.methods import MethodScore
-from sweeps.ensemble.record import images_that_chose
 from sweeps.ensemble.temperature import tempered
-from sweeps.ensemble.wording import SHORT, answers_text, in_columns, methods_lines, temperature_lines, views_lines
+from sweeps.ensemble.wording import (
+    SHORT,
+    answers_text,
+    choice_text,
+    images_that_chose,
+    in_columns,
+    methods_lines,
+    temperature_lines,
+    views_lines,
+)
 from sweeps.records import to_plain
 
 __all__ = ["Candidate", "Preview", "preview"]
@@ -48,8 +56,9 @@ class Preview:
         study: the study's name.
         title: "ensemble of 5 · mean".
         method: how the members were weighed.
-        considered: how many trials there were to choose from.
-        finished: how many had finished.
+        choice: from what the members were chosen, in words.
+        considered: how many there were to choose from.
+        finished: how many trials had finished.
         chosen_by: what the images are called that choose.
         answers: how many members have answered one of these, on average.
         members: they, the best first.
@@ -64,6 +73,7 @@ class Preview:
     study: str
     title: str
     method: str
+    choice: str
     considered: int
     finished: int
     chosen_by: str
@@ -89,7 +99,7 @@ class Preview:
         part = SHORT[by]
         head = ["", "net", "weight", "images", f"{part} acc", "95 % interval", f"{part} loss"]
         table = in_columns([head, *map(_row, (*self.members, self.ensemble))], left=(0, 1))
-        yield f"{self.title} · study {self.study} (of {self.considered} of {self.finished} finished trials)"
+        yield f"{self.title} · study {self.study} ({self.choice})"
         yield ""
         yield from table[:-1]
         yield "─" * max(map(len, table))
@@ -115,6 +125,16 @@ def preview(chosen: Choice) -> Preview:
         study=ensemble.study,
         title=f"ensemble of {len(members)} · {chosen.method}",
         method=chosen.method,
+        choice=choice_text(
+            ensemble.study,
+            ensemble.members,
+            chosen.stage,
+            chosen.method,
+            considered=chosen.considered,
+            finished=chosen.finished,
+            is_named=chosen.is_named,
+            answers=evidence.answers,
+        ),
         considered=chosen.considered,
         finished=chosen.finished,
         chosen_by=images_that_chose(chosen.stage),

@@ -16,6 +16,7 @@ from sweeps.ensemble.evaluate import Interval, Score
 from sweeps.ensemble.members import Member
 from sweeps.ensemble.methods import MethodScore
 from sweeps.ensemble.views import MOST_PIXELS
+from sweeps.ensemble.wording import choice_text, images_that_chose, ranked_by
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.records import DAMAGED, from_plain, read_plain, save_plain, to_plain
@@ -26,7 +27,6 @@ __all__ = [
     "Gain",
     "Scored",
     "Scores",
-    "images_that_chose",
     "load_ensemble",
     "load_report",
     "read_report",
@@ -156,12 +156,21 @@ class EnsembleReport:
 
     @property
     def ranked_by(self) -> str:
-        """By what its members are sorted: "calibrated validation loss", which is that after a temperature each."""
-        # Old records of a final stage, which do not count images, have their members by their own losses.
-        by_network = self.stage == "final" and self.answers is not None
-        known = all(each.member.calibrated_loss is not None for each in self.members)  # in old records it is not
-        return f"{'calibrated ' if known else ''}{self.chosen_by} loss" + (
-            ", its network's first" if by_network else ""
+        """By what its members are sorted, in words."""
+        return ranked_by([each.member for each in self.members], self.stage, self.answers)
+
+    @property
+    def choice(self) -> str:
+        """What its members were chosen from, in words."""
+        return choice_text(
+            self.study,
+            [each.member for each in self.members],
+            self.stage,
+            self.method,
+            considered=self.considered,
+            finished=self.finished,
+            is_named=self.is_named,
+            answers=self.answers,
         )
 
     @property
@@ -211,11 +220,6 @@ class EnsembleReport:
         ):
             raise ValueError("no data set")
         return report
-
-
-def images_that_chose(stage: str) -> str:
-    """Returns what the images are called by which members of a stage are chosen, weighed and calibrated."""
-    return {"final": "out-of-fold", "mixed": "held-out"}.get(stage, "validation")
 
 
 def save_report(report: EnsembleReport, path: Path) -> None:

@@ -21,7 +21,7 @@ from sweeps.ensemble.wording import (
     views_lines,
 )
 
-__all__ = ["FILES", "as_markdown", "as_text", "choice_text", "copy_file", "opened_text", "write_files"]
+__all__ = ["FILES", "as_markdown", "as_text", "copy_file", "write_files"]
 
 #: An ensemble's files. The record comes last: where it is, the others are.
 FILES = (PROBS, "confusion.csv", "report.md", RECORD)
@@ -48,7 +48,7 @@ def as_text(report: EnsembleReport) -> str:
     )
     rule = "─" * max(map(len, table))
     lines = [
-        f"{report.title} · study {report.study} ({choice_text(report)})",
+        f"{report.title} · study {report.study} ({report.choice})",
         "",
         *table[:-1],
         rule,
@@ -60,7 +60,7 @@ def as_text(report: EnsembleReport) -> str:
         *temperature_lines(report.temperature, report.carried, report.answers, count, by),
         *views_lines(report.tta, report.tta_gain, by),
         f"most confused on test: {_confusions(report) or 'nothing'}",
-        opened_text(report.test_openings),
+        _opened(report.test_openings),
         f"saved in studies/{report.study}/ensemble/" + (f", registered as {report.model}" if report.model else ""),
     ]
     return "\n".join(lines)
@@ -84,7 +84,7 @@ def as_markdown(report: EnsembleReport) -> str:
     ends += views_lines(report.tta, report.tta_gain, by)
     parts = [
         f"# {report.title[0].upper()}{report.title[1:]}",
-        f"Study `{report.study}`: {choice_text(report)}.",
+        f"Study `{report.study}`: {report.choice}.",
         "\n".join(table),
         f"## Gain over {report.best.member.name}",
         f"- {by}: {_val_gain(report)}\n- test: {_gain(report.test_gain)}",
@@ -157,25 +157,6 @@ def _cells(scores: Scores) -> list[str]:
     return [cell for each in (scores.val, scores.test) for cell in (f"{100 * each.accuracy:.2f} %", f"{each.loss:.4f}")]
 
 
-def choice_text(report: EnsembleReport) -> str:
-    """Returns what the members were chosen from: "the best 5 of 9 finished trials by validation loss"."""
-    if report.is_blend:
-        studies = [report.study, *sorted({each.member.study for each in report.members} - {""})]
-        outside = sum(bool(each.member.outside) for each in report.members)
-        text = f"of {report.considered} candidates, trials of {' and '.join(studies)}"
-        return text + (f" and {outside} from outside" if outside else "")
-    what = ("member" if report.stage == "final" else "trial") + ("" if report.finished == 1 else "s")
-    if report.stage == "final":
-        what += " of the final stage"
-    text = f"the best {report.considered} of {report.finished} finished {what} by {report.ranked_by}"
-    if report.is_named:
-        text = f"{report.considered} of {report.finished} finished {what}, as named"
-    elif report.stage == "final" and report.considered == report.finished:
-        text = f"all {report.finished} finished {what}"
-    left_out = report.considered - len(report.members)
-    return text + (f", {left_out} of them left out by {report.method} selection" if left_out else "")
-
-
 def _methods_markdown(report: EnsembleReport) -> list[str]:
     by = report.chosen_by
     if not report.methods:
@@ -215,7 +196,7 @@ def _gain(gain: Gain) -> str:
 
 def _val_gain(report: EnsembleReport) -> str:
     """Returns the gain on the images that chose; where each has one answer, a net was held against itself."""
-    return _ONE_ANSWER if report.answers == 1 else _gain(report.val_gain)
+    return _ONE_ANSWER if report.answers == 1 and len(report.members) > 1 else _gain(report.val_gain)
 
 
 def _confusions(report: EnsembleReport) -> str:
@@ -229,7 +210,7 @@ def _confusions(report: EnsembleReport) -> str:
     return ", ".join(f"{label} as {predicted} ({count})" for count, label, predicted in pairs[:_SHOWN_CONFUSIONS])
 
 
-def opened_text(openings: int) -> str:
+def _opened(openings: int) -> str:
     """Returns how often the test images have been opened, and what that means for whoever reads figures of them."""
     if openings == 1:
         return "test images opened once so far, which is noted; nothing was chosen by them."

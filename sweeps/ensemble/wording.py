@@ -6,16 +6,20 @@ from collections.abc import Collection, Sequence
 
 from sweeps.ensemble.carried import Carried, is_few
 from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.members import Member
 from sweeps.ensemble.methods import MethodScore
 
 __all__ = [
     "METHOD_HEAD",
     "SHORT",
     "answers_text",
+    "choice_text",
+    "images_that_chose",
     "in_columns",
     "interval_text",
     "method_rows",
     "methods_lines",
+    "ranked_by",
     "temperature_lines",
     "views_lines",
 ]
@@ -43,6 +47,67 @@ def interval_text(interval: Interval, digits: int) -> str:
     ends = (interval.estimate + 0.0, interval.low + 0.0, interval.high + 0.0)  # no minus zero
     estimate, low, high = (f"{end:+.{digits}f}" for end in ends)
     return f"{estimate} [{low}, {high}]"
+
+
+def images_that_chose(stage: str) -> str:
+    """Returns what the images are called by which members of a stage are chosen, weighed and calibrated."""
+    return {"final": "out-of-fold", "mixed": "held-out"}.get(stage, "validation")
+
+
+def ranked_by(members: Sequence[Member], stage: str, answers: float | None) -> str:
+    """Returns by what members are sorted: "calibrated validation loss", which is that after a temperature each.
+
+    Args:
+        members: they.
+        stage: "search", "final" or "mixed".
+        answers: how many of them have answered one of the images that chose; None in old records, of which those of a
+            final stage have their members by their own losses.
+    """
+    calibrated = (
+        "calibrated " if all(each.calibrated_loss is not None for each in members) else ""
+    )  # not so in old ones
+    network = ", its network's first" if stage == "final" and answers is not None else ""
+    return f"{calibrated}{images_that_chose(stage)} loss{network}"
+
+
+def choice_text(
+    study: str,
+    members: Sequence[Member],
+    stage: str,
+    method: str,
+    *,
+    considered: int,
+    finished: int,
+    is_named: bool,
+    answers: float | None,
+) -> str:
+    """Returns what members were chosen from: "the best 5 of 9 finished trials by calibrated validation loss".
+
+    Args:
+        study: the name of the study whose ensemble it is.
+        members: those that count in the average.
+        stage: "search", "final" or "mixed".
+        method: how they were weighed.
+        considered: how many there were to choose from.
+        finished: how many trials had finished.
+        is_named: whether the trials were named, and not the best taken.
+        answers: as `ranked_by` has it.
+    """
+    if not all(each.is_own for each in members):
+        studies = [study, *sorted({each.study for each in members} - {""})]
+        outside = sum(bool(each.outside) for each in members)
+        text = f"of {considered} candidates, trials of {' and '.join(studies)}"
+        return text + (f" and {outside} from outside" if outside else "")
+    what = ("member" if stage == "final" else "trial") + ("" if finished == 1 else "s")
+    if stage == "final":
+        what += " of the final stage"
+    text = f"the best {considered} of {finished} finished {what} by {ranked_by(members, stage, answers)}"
+    if is_named:
+        text = f"{considered} of {finished} finished {what}, as named"
+    elif stage == "final" and considered == finished:
+        text = f"all {finished} finished {what}"
+    left_out = considered - len(members)
+    return text + (f", {left_out} of them left out by {method} selection" if left_out else "")
 
 
 def answers_text(answers: float | None, members: int, by: str) -> str:

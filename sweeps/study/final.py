@@ -196,7 +196,7 @@ class FinalStage:
 
     def _counts(self, current: Sequence[FrozenTrial]) -> Counter[str]:
         """Returns how many members each architecture has."""
-        labels = {origin_of(trial): _label(trial) for trial in current}
+        labels = _labels(current)
         return Counter(labels.get(trial.user_attrs[FINAL]["of"], "") for trial in self._begun(current))
 
     # What comes next
@@ -249,15 +249,17 @@ class FinalStage:
         Of several such it is the one that others have left out most: only images that two members or more have
         answered can say which of them, and which weights, an ensemble should have.
         """
-        labels = {origin_of(trial): _label(trial) for trial in current}
         own, others = Counter[int](), Counter[int]()
-        for trial in current:
-            if is_final(trial) and trial.state != TrialState.FAIL:
-                final = trial.user_attrs[FINAL]
-                if final["folds"] == self._final.folds:
-                    is_own = labels.get(final["of"]) == _label(base)
-                    (own if is_own else others)[final["fold"]] += 1
+        labels = _labels(current)
+        for final in (trial.user_attrs[FINAL] for trial in self._begun(current)):
+            if final["folds"] == self._final.folds:
+                (own if labels.get(final["of"]) == _label(base) else others)[final["fold"]] += 1
         return min(range(1, self._final.folds + 1), key=lambda fold: (own[fold], -others[fold]))
+
+
+def _labels(current: Sequence[FrozenTrial]) -> dict[int, str]:
+    """Returns trials' architectures by the trials' numbers."""
+    return {origin_of(trial): _label(trial) for trial in current}
 
 
 def _label(trial: FrozenTrial) -> str:

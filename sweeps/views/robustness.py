@@ -73,7 +73,7 @@ def try_ensemble(
 ) -> Tried:
     """Tries the study's ensemble on variants of images, and keeps and tracks what comes of it.
 
-    An ensemble that was tried before is not tried again, so that the test images are opened once.
+    An ensemble that was tried before is not tried again, nor on some of the test images after all of them.
 
     Args:
         name: the study's.
@@ -94,7 +94,10 @@ def try_ensemble(
     paths = Paths(root).study(name)
     report = load_report(paths)
     stem = "robustness-test" if test else "robustness"
-    found = _known(read_robustness(paths.parent / f"{stem}.json"), report, dataset, most)
+    if test and most is not None and most >= dataset.test_count:
+        most = None
+    before = read_robustness(paths.parent / f"{stem}.json")
+    found = _known(before, report, dataset, most) or (_known(before, report, dataset, None) if test else None)
     if found is not None:
         echo(f"{found.title}: tried before{'; the test images were not opened again' if test else ''}")
     else:

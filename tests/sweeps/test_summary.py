@@ -92,6 +92,8 @@ def test_where_fewer_test_images_were_changed_their_number_is_told(tmp_path: Pat
     fewer = {"affine": {"images": 2_500, "accuracy": 0.99, "loss": 0.05}}
     lines = summed_up(tmp_path, facts(9, 0.9965), facts(10, 0.9965, changed=fewer))
     assert "| images | seed 9 | seed 10, 2,500 images | mean of 2 runs |" in lines
+    (row,) = (line for line in lines if line.startswith("| affine |"))
+    assert row.endswith("|  |")
 
 
 def test_what_was_set_otherwise_is_told(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from sweeps.ensemble.evaluate import Interval, share_interval
 from sweeps.ensemble.predictions import are_probs
 from sweeps.ensemble.probs import PROBS
 from sweeps.ensemble.record import EnsembleReport, load_report
-from sweeps.ensemble.report import choice_text
 from sweeps.errors import StudyError
 from sweeps.paths import StudyPaths
 from sweeps.views.report.curse import Predictions
@@ -85,7 +84,7 @@ def _facts(report: EnsembleReport, paths: StudyPaths, ranked: Sequence[TrialFact
     return EnsembleFacts(
         title=report.title,
         method=report.method,
-        choice=choice_text(report),
+        choice=report.choice,
         chosen_by=report.chosen_by,
         ranked_by=report.ranked_by,
         answers=report.answers,

@@ -115,12 +115,10 @@ def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
 
 def _beyond_chance(ensemble: EnsembleFacts) -> str:
     """Returns in which figures the average differs from its best member by more than chance, or that in none."""
-    gains = {
-        f"{ensemble.chosen_by} accuracy": ensemble.val_gain,
-        f"{ensemble.chosen_by} loss": ensemble.val_loss_gain,
-        "test accuracy": ensemble.test_gain,
-        "test loss": ensemble.test_loss_gain,
-    }
+    gains = {"test accuracy": ensemble.test_gain, "test loss": ensemble.test_loss_gain}
+    if ensemble.answers != 1:  # else the best member was held against itself
+        by = ensemble.chosen_by
+        gains = {f"{by} accuracy": ensemble.val_gain, f"{by} loss": ensemble.val_loss_gain, **gains}
     found = {
         "better": [name for name, gain in gains.items() if gain.low > 0],
         "worse": [name for name, gain in gains.items() if gain.high < 0],
@@ -154,7 +152,8 @@ def _whether(ensemble: EnsembleFacts, openings: tuple[Opening, ...]) -> str:
         if is_by_some:
             return f"{trust}, and they were read better {than}: {by_some}."
         return f"{trust}, and they turned out easier {than}."
-    return f"{trust}; the {ensemble.chosen_by} digits, which did choose, had promised {points(gap.estimate)} more."
+    which = "" if is_by_some else ", which did choose,"
+    return f"{trust}; the {ensemble.chosen_by} digits{which} had promised {points(gap.estimate)} more."
 
 
 def _about(luck: float) -> str:

@@ -218,11 +218,13 @@ def test_without_a_ledger_nothing_is_opened(sample: Dataset, tmp_path: Path) -> 
         sample.open_test("secretly", tmp_path / "file" / "ledger")
 
 
+FOLDERS = ("mnistnn", "sweeps", "benchmarks", "docs", "tools")
+
+
 def test_only_one_function_opens_the_test_images() -> None:
     root = Path(mnistnn.__file__).parent.parent
     users = set()
-    folders = ("mnistnn", "sweeps", "benchmarks", "docs", "tools")
-    for path in (path for folder in folders for path in (root / folder).rglob("*.py")):
+    for path in (path for folder in FOLDERS for path in (root / folder).rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef):
                 names = {getattr(node, "attr", None) for node in ast.walk(function)}
@@ -235,11 +237,13 @@ def test_who_has_test_images_opened_chooses_nothing() -> None:
     root = Path(mnistnn.__file__).parent.parent
     callers = {
         str(path.relative_to(root))
-        for path in [*root.glob("mnistnn/**/*.py"), *root.glob("sweeps/**/*.py")]
+        for folder in FOLDERS
+        for path in (root / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "open_test"
     }
     assert callers == {
+        "benchmarks/race/__main__.py",
         "sweeps/ensemble/scoring.py",
         "sweeps/ensemble/submission.py",
         "sweeps/ensemble/verify.py",

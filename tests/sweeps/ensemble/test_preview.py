@@ -36,7 +36,7 @@ def test_it_says_what_the_report_will_and_opens_and_saves_nothing(home: Home, sa
     assert found.ensemble.loss == pytest.approx(report.scores.val.loss)
     assert (found.methods, found.temperature, found.tta_gain) == (report.methods, report.temperature, report.tta_gain)
     text = found.text()
-    assert text.splitlines()[0] == f"{report.title} · study smoke (of 3 of 5 finished trials)"
+    assert text.splitlines()[0] == as_text(report).splitlines()[0]
     assert "ways of weighing, each scored on validation images" in text
     assert "test acc" not in text
     assert found.to_dict()["ensemble"]["images"] == 300
