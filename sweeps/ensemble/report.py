@@ -137,7 +137,7 @@ def _gains(report: EnsembleReport) -> list[str]:
     if len(report.members) == 1:
         return [f"{best} is the only member, so there is no gain to speak of."]
     lines = [
-        f"gain over {best}, the best by {report.ranked_by} (95 % intervals, paired over the same images):",
+        f"gain over {best}, the best by {report.ranked_by} (95 % intervals, paired by image):",
         f"  {by.ljust(10)}  {_val_gain(report)}",
         f"  {'test'.ljust(max(10, len(by)))}  {_gain(report.test_gain)}",
     ]
