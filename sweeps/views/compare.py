@@ -91,6 +91,7 @@ class Comparison:
         picked_from: how many trials the two could be picked from as the best.
         is_calibrated: whether the losses on these images are those after a temperature of each, as the study's metric
             is.
+        are_members: whether both are members of a final stage that left out the same images.
     """
 
     study: str
@@ -100,6 +101,7 @@ class Comparison:
     why_not: str
     picked_from: int
     is_calibrated: bool = False
+    are_members: bool = False
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -155,7 +157,7 @@ class Comparison:
         shown = {name: curves for name, curves in known.items() if any(curves)}
         epochs = sorted({epoch for curves in shown.values() for curve in curves for epoch in curve})
         if not epochs:
-            yield "neither has a whole epoch"
+            yield "each was validated once, at its end" if self.are_members else "neither has a whole epoch"
             return
         yield f"{'':>5}" + "".join(f"   {_TITLES[name]:<19}" for name in shown).rstrip()
         yield "epoch" + "".join(f"   {side.name:>8}" for _ in shown for side in self.sides)
@@ -180,8 +182,9 @@ class Comparison:
         found, (ours, theirs) = self.images, (side.name for side in self.sides)
         gain, loss = found.accuracy, found.loss
         kind = "Loss after a temperature of each" if self.is_calibrated else "Loss"
+        which = "images that both left out" if self.are_members else "validation images"
         counts = (
-            f"Of {found.images:,} validation images {ours} alone is right on {found.only_first:,}, and {theirs} alone "
+            f"Of {found.images:,} {which} {ours} alone is right on {found.only_first:,}, and {theirs} alone "
             f"on {found.only_second:,}: accuracy {100 * gain.estimate:+.2f} points, 95 % interval "
             f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]; McNemar's exact test, p = {found.p_value:.2g}. {kind} "
             f"{-loss.estimate:+.4f} [{-loss.high:+.4f}, {-loss.low:+.4f}]."
@@ -238,6 +241,7 @@ def compare(study: optuna.Study, paths: StudyPaths, first: int, second: int) -> 
         why_not=why_not,
         picked_from=sum(trial.state == TrialState.COMPLETE and not is_final(trial) for trial in current),
         is_calibrated=is_calibrated,
+        are_members=images is not None and fold_of(trials[0]) is not None,
     )
 
 

@@ -281,6 +281,8 @@ def test_nets_that_left_out_other_images_are_not_compared_by_them(begun: Lab) ->
     alike = compare(begun.study, begun.paths, 2, 3)  # which left out the same ones
     assert alike.images is not None
     assert alike.images.images == 100
+    assert "Of 100 images that both left out #002 alone is right on" in alike.verdict()[0]
+    assert "each was validated once, at its end" in str(alike)
 
 
 def test_a_fork_brings_members_along(lab: Lab) -> None:
