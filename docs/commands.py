@@ -42,7 +42,12 @@ def commands(
         then.write_text(text_then(file, commit, root), encoding="utf-8")
         lines += sweep_command(word, run, then, root)
         lines += ensemble_command(word, run, report, then, root)
-    lines += [f"{_PYTHON} robustness {word}{option_of(found)}" for found in tried]
+    for found in tried:
+        by = (found.commit or commit).removesuffix("-dirty")
+        if by != commit:  # what it was tried with may be newer
+            lines.append(f"git checkout {by[:12]}")
+            commit = by
+        lines.append(f"{_PYTHON} robustness {word}{option_of(found)}")
     return "\n".join([*lines, f"make record STUDY={word}"])
 
 
