@@ -34,6 +34,7 @@ from sweeps.config.file import find_study, load_study
 from sweeps.ensemble.evaluate import Score, share_interval
 from sweeps.ensemble.record import EnsembleReport, load_report
 from sweeps.ensemble.report import copy_file
+from sweeps.ensemble.wording import is_partial
 from sweeps.errors import ConfigError
 from sweeps.paths import Paths, StudyPaths, project_root
 from sweeps.robustness.record import Robustness, read_robustness
@@ -191,7 +192,7 @@ def figures(report: EnsembleReport) -> str:
     )
     for part, key, ours, alone in parts:
         count = int(report.data[key])
-        if part != "test" and report.answers is not None and report.answers < len(alone):
+        if part != "test" and is_partial(report.answers, len(alone)):
             part += f", {report.answers:.1f} answers each"
         lines.append(f"| {part} | {count:,} | {' | '.join((*cells(ours, count), span(alone)))} |")
     return "\n".join([*lines, "", "Wilson's intervals: they tell what other images would have changed."])

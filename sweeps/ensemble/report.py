@@ -15,6 +15,7 @@ from sweeps.ensemble.wording import (
     answers_text,
     in_columns,
     interval_text,
+    is_compared,
     method_rows,
     methods_lines,
     temperature_lines,
@@ -196,7 +197,7 @@ def _gain(gain: Gain) -> str:
 
 def _val_gain(report: EnsembleReport) -> str:
     """Returns the gain on the images that chose; where each has one answer, a net was held against itself."""
-    return _ONE_ANSWER if report.answers == 1 and len(report.members) > 1 else _gain(report.val_gain)
+    return _gain(report.val_gain) if is_compared(report.answers, len(report.members)) else _ONE_ANSWER
 
 
 def _confusions(report: EnsembleReport) -> str:

@@ -17,6 +17,8 @@ __all__ = [
     "images_that_chose",
     "in_columns",
     "interval_text",
+    "is_compared",
+    "is_partial",
     "method_rows",
     "methods_lines",
     "ranked_by",
@@ -110,9 +112,19 @@ def choice_text(
     return text + (f", {left_out} of them left out by {method} selection" if left_out else "")
 
 
+def is_partial(answers: float | None, members: int) -> bool:
+    """Says whether fewer members have answered an image that chose than there are; not where that is not known."""
+    return answers is not None and answers < members
+
+
+def is_compared(answers: float | None, members: int) -> bool:
+    """Says whether the gain over the best member is known: where no image has two answers, a net gains over itself."""
+    return answers != 1 or members == 1
+
+
 def answers_text(answers: float | None, members: int, by: str) -> str:
     """Returns how many members have answered an image that chose; "" where all have, or it is not known."""
-    if answers is None or answers >= members:
+    if not is_partial(answers, members):
         return ""
     return f"an {by} image has the answers of {answers:.1f} of the {members} members on average"
 
@@ -138,7 +150,7 @@ def methods_lines(
     if scores:
         rows = in_columns([["  method", *METHOD_HEAD], *method_rows(scores, method)], left=(0,))
         return [f"ways of weighing, each scored on {by} images that it was not fitted on:", *rows]
-    if answers is None or answers >= members:
+    if not is_partial(answers, members):
         return []
     return [f"ways of weighing were not compared: most {by} images have one answer, and can tell none from another."]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,8 +96,8 @@ def try_ensemble(
     stem = "robustness-test" if test else "robustness"
     if test and most is not None and most >= dataset.test_count:
         most = None
-    before = read_robustness(paths.parent / f"{stem}.json")
-    found = _known(before, report, dataset, most) or (_known(before, report, dataset, None) if test else None)
+    will_do = {most, None} if test else {most}  # of test images, all that are there say more than some would
+    found = _known(read_robustness(paths.parent / f"{stem}.json"), report, dataset, will_do)
     if found is not None:
         echo(f"{found.title}: tried before{'; the test images were not opened again' if test else ''}")
     else:
@@ -120,12 +120,14 @@ def try_ensemble(
     return Tried(found=found, page=paths.parent / f"{stem}.md", unlogged=unlogged)
 
 
-def _known(found: Robustness | None, report: EnsembleReport, dataset: Dataset, most: int | None) -> Robustness | None:
-    """Returns what is known already, if it is of this ensemble, these images and all variants there are."""
+def _known(
+    found: Robustness | None, report: EnsembleReport, dataset: Dataset, will_do: Collection[int | None]
+) -> Robustness | None:
+    """Returns what is known already, if it is of this ensemble, of as many images as will do, and of all variants."""
     if found is None or [each.name for each in found.groups[: len(GROUPS)]] != [group.name for group in GROUPS]:
         return None
-    wanted = (report.digest, dataset.digest, SEED, most)
-    same = (found.digest, found.data.get("digest"), found.seed, found.sampled) == wanted
+    wanted = (report.digest, dataset.digest, SEED)
+    same = (found.digest, found.data.get("digest"), found.seed) == wanted and found.sampled in will_do
     return replace(found, study=report.study) if same else None  # an imported study may be called otherwise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeps.ensemble.evaluate import Interval
+from sweeps.ensemble.wording import is_compared, is_partial
 from sweeps.views.report.listed import TrialFacts
 
 __all__ = [
@@ -150,7 +151,12 @@ class EnsembleFacts:
         """Whether fewer members have answered an image that chose than answer a test image: all."""
         if self.answers is None:
             return self.chosen_by != "validation" and len(self.members) > 1
-        return self.answers < len(self.members)
+        return is_partial(self.answers, len(self.members))
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether its gain over the best member on the images that chose is known."""
+        return is_compared(self.answers, len(self.members))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

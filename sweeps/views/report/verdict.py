@@ -116,7 +116,7 @@ def _what_won(ensemble: EnsembleFacts, effort: Effort) -> str:
 def _beyond_chance(ensemble: EnsembleFacts) -> str:
     """Returns in which figures the average differs from its best member by more than chance, or that in none."""
     gains = {"test accuracy": ensemble.test_gain, "test loss": ensemble.test_loss_gain}
-    if ensemble.answers != 1:  # else the best member was held against itself
+    if ensemble.is_compared:
         by = ensemble.chosen_by
         gains = {f"{by} accuracy": ensemble.val_gain, f"{by} loss": ensemble.val_loss_gain, **gains}
     found = {
